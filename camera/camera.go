@@ -1,0 +1,51 @@
+// Package camera makes frames: a Device reads one camera, a Source keeps it read, paced and reopened, and hands on the newest frame only.
+//
+// Drivers live in folders below (opencv, replay) and know this package, never each other.
+package camera
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Frame is one picture: packed 8-bit BGR, row after row, Stride bytes a row (Stride ≥ 3·Width).
+//
+// The holder of a Frame owns Pix until it hands the Frame back or on; a Device writes into it only inside Read.
+type Frame struct {
+	Pix                   []byte
+	Width, Height, Stride int
+	Seq                   uint64        // number of this frame within its device, from 1
+	At                    time.Time     // capture time: wall clock with Go's monotonic reading
+	Device                time.Duration // the driver's own timestamp where there is one; 0 is none
+	Name                  string        // file name of a picture; empty for live cameras
+}
+
+// Device is one open camera. One goroutine owns it: Read and Close are never called at the same time
+// (closing a native capture during a blocked read crashes the process), so a Read that hangs costs the process, not the caller's sanity.
+type Device interface {
+	// Read fills f with the next frame, reusing f.Pix where it is large enough. It may block for ever.
+	// io.EOF is the regular end of a file or folder; any other error means "open anew" unless it is Temporary.
+	Read(f *Frame) error
+	// Close frees the device. Only the owner calls it, once, and never during Read.
+	Close() error
+}
+
+// ErrTemporary marks a read failure after which the same device may be read again (V4L2's EINTR trap).
+var ErrTemporary = errors.New("temporary read failure")
+
+// Options say which camera to open and how.
+type Options struct {
+	Name          string        // the camera's name in the configuration
+	Source        string        // "v4l2:/dev/video0", "rtsp://…", "pictures:/folder?loop=true", …
+	Width, Height int           // wanted size; 0 is the camera's own
+	FPS           float64       // wanted rate; 0 is the camera's own
+	OpenTimeout   time.Duration // bound given to drivers that take one
+	ReadTimeout   time.Duration
+}
+
+// Opener opens the device an Options names. A driver returns ErrNotMine for a source scheme that it does not serve.
+type Opener func(ctx context.Context, o Options) (Device, error)
+
+// ErrNotMine is a driver's answer to a source scheme of another driver.
+var ErrNotMine = errors.New("source is for another driver")

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# go vet and gofmt always; staticcheck and golangci-lint where they are installed.
+. "$(dirname "$0")/env.sh"
+
+bad=0
+unformatted=$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -l)
+if [ -n "$unformatted" ]; then
+  printf 'not gofmt-ed:\n%s\n' "$unformatted"
+  bad=1
+fi
+CGO_ENABLED=0 go vet ./... || bad=1
+for tool in staticcheck golangci-lint; do
+  command -v "$tool" >/dev/null || { say "$tool is not installed: skipped"; continue; }
+  case $tool in
+  staticcheck) CGO_ENABLED=0 staticcheck ./... || bad=1 ;;
+  golangci-lint) CGO_ENABLED=0 golangci-lint run || bad=1 ;;
+  esac
+done
+exit $bad

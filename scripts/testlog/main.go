@@ -104,10 +104,11 @@ func each(r io.Reader, f func(event)) error {
 type summary struct {
 	passed, failed map[string]bool
 	skipped        map[string]string // test -> reason
+	failedPackages map[string]bool
 }
 
 func newSummary() *summary {
-	return &summary{passed: map[string]bool{}, failed: map[string]bool{}, skipped: map[string]string{}}
+	return &summary{passed: map[string]bool{}, failed: map[string]bool{}, skipped: map[string]string{}, failedPackages: map[string]bool{}}
 }
 
 func (s *summary) readFile(name string) error {
@@ -120,11 +121,11 @@ func (s *summary) readFile(name string) error {
 	return each(f, func(e event) {
 		if e.Test == "" {
 			if e.Action == "fail" {
-				s.failed[e.Package] = true
+				s.failedPackages[short(e.Package)] = true
 			}
 			return
 		}
-		key := strings.TrimPrefix(e.Package, "heron/") + " " + e.Test
+		key := short(e.Package) + " " + e.Test
 		switch e.Action {
 		case "output":
 			if t := strings.TrimSpace(e.Output); t != "" && !strings.HasPrefix(t, "---") && !strings.HasPrefix(t, "===") {
@@ -169,9 +170,26 @@ func (s *summary) print(w io.Writer) error {
 			passed++
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", passed, len(s.failed), skipped)
+	_, err := fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", passed, s.failures(), skipped)
 	return err
 }
+
+// failures counts failed tests, and packages that failed without naming one: they did not compile, or died.
+func (s *summary) failures() int {
+	n := len(s.failed)
+	for pkg := range s.failedPackages {
+		named := false
+		for test := range s.failed {
+			named = named || strings.HasPrefix(test, pkg+" ")
+		}
+		if !named {
+			n++
+		}
+	}
+	return n
+}
+
+func short(pkg string) string { return strings.TrimPrefix(pkg, "heron/") }
 
 // withoutPlace cuts "file_test.go:12: " off, so that one reason is one line.
 func withoutPlace(reason string) string {

@@ -2,8 +2,7 @@
 # Builds bin/heron (pure Go, static) and bin/heron-vision (cgo: OpenCV linked, ONNX Runtime opened at run time).
 . "$(dirname "$0")/env.sh"
 
-VERSION=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS="-X heron/agent/cli.version=$VERSION"
+LDFLAGS="-X heron/agent/cli.version=$(version) -X main.version=$(version)"
 mkdir -p bin
 
 case $OPENCV in
@@ -17,4 +16,4 @@ CGO_ENABLED=0 go build -trimpath -ldflags "$LDFLAGS" -o bin/heron ./cmd/heron
 [ -e "$CACHE/gocv-compiled.$OPENCV" ] || say "building heron-vision (the first time compiles GoCV: one to two minutes) …"
 CGO_ENABLED=1 go build -trimpath -tags "$VISION_TAGS" -ldflags "$LDFLAGS" -o bin/heron-vision ./cmd/heron-vision
 touch "$CACHE/gocv-compiled.$OPENCV"
-say "built bin/heron and bin/heron-vision ($VERSION, OPENCV=$OPENCV) in $((SECONDS - start)) s"
+say "built bin/heron and bin/heron-vision ($(version), OPENCV=$OPENCV) in $((SECONDS - start)) s"

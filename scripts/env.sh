@@ -23,3 +23,9 @@ export CGO_LDFLAGS="-lopencv_videoio -lopencv_imgcodecs -lopencv_imgproc -lopenc
 
 say() { echo "$*"; }
 die() { echo "error: $*" >&2; exit 1; }
+
+# A tag where there is one, else what Go's own build would say.
+version() {
+  git describe --tags --dirty --match 'v*' 2>/dev/null | sed 's/^v//' | grep . && return
+  echo "0.0.0-dev+$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)"
+}

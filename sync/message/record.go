@@ -49,6 +49,7 @@ type ResultRecord struct {
 	Top                   []Score
 	Facts                 []string // frame facts: black, covered, frozen, …
 	Name                  string   // the picture's file name, for pictures
+	Error                 string   // inference failed on this frame
 }
 
 // Stream is Result.
@@ -87,6 +88,9 @@ func (r ResultRecord) AppendJSON(b []byte) []byte {
 	if len(r.Facts) > 0 {
 		b = append(b, `,"q":`...)
 		b = appendAny(b, r.Facts)
+	}
+	if r.Error != "" {
+		b = appendString(b, `,"error":`, r.Error)
 	}
 	return append(b, '}')
 }

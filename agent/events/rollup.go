@@ -94,7 +94,7 @@ func (r *Rollup) Flush(now message.Stamp) []message.RollupRecord {
 	case r.from.IsZero():
 		r.begin(now.T, now)
 	case now.T.Before(r.from): // the clock was set back: the window is as long as it was
-		done := r.take(now, r.from.Add(max(0, now.Mono-r.fromAt)))
+		done := r.take(now, r.from.Add(min(max(0, now.Mono-r.fromAt), end.Sub(r.from))))
 		r.begin(now.T, now)
 		return done
 	case !now.T.Before(end):
@@ -185,7 +185,11 @@ func (s *sum) add(obs *vision.Observation) {
 
 // count adds n to m[name], or to m["other"] when m has its bound of names.
 func count(m map[string]int, name string, n, bound int) {
-	if _, ok := m[name]; !ok && len(m) >= bound-1 {
+	names := len(m)
+	if _, ok := m[Other]; ok {
+		names--
+	}
+	if _, ok := m[name]; !ok && names >= bound-1 {
 		name = Other
 	}
 	m[name] += n

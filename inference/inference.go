@@ -5,6 +5,7 @@ package inference
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -61,11 +62,15 @@ type Model struct {
 // A model that does not fit is a *Refusal; a missing library wraps ErrUnavailable.
 type Opener func(ctx context.Context, m Model) (Engine, error)
 
-// Refusal is the answer to a model that cannot or must not run here.
+// ErrUnavailable is wrapped by the Refusal of an engine whose library or device is not on this machine.
+var ErrUnavailable = errors.New("engine is not available on this machine")
+
+// Refusal is the answer to a bundle, a model or an answer of a model that cannot or must not be used here.
 type Refusal struct {
-	Code     string // "contract", "digest", "format", "external-data", "labels", "not-finite", "budget", "unavailable", …
+	Code     string // one of the Code… constants
 	What     string // one line: what is wrong, and where
 	NextStep string // one line: what to do
+	Err      error  // the cause, where a caller may branch on it; What already says it in words
 }
 
 func (r *Refusal) Error() string {
@@ -73,4 +78,29 @@ func (r *Refusal) Error() string {
 		return r.What
 	}
 	return fmt.Sprintf("%s; %s", r.What, r.NextStep)
+}
+
+// Unwrap gives errors.Is and errors.As the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// The codes of a Refusal, for programs: counters, tests, the page.
+const (
+	CodeBundle           = "bundle"            // the folder cannot be read as a bundle: no folder, no file, too large
+	CodeManifest         = "manifest"          // manifest.json is not what the contract says
+	CodeLabels           = "labels"            // the label file is empty, not text, or does not have one label per class
+	CodeDigest           = "digest"            // a file is not the one that the manifest names
+	CodeEngine           = "engine"            // no entry for the engine that is wanted, or no such engine in this build
+	CodeUnavailable      = "unavailable"       // the engine's library or device is missing; wraps ErrUnavailable
+	CodeFormat           = "format"            // the runtime cannot read or run the file
+	CodeContract         = "contract"          // inputs, outputs, names, shapes or types differ from the manifest
+	CodeExternalData     = "external-data"     // the model wants to read other files
+	CodeBudget           = "budget"            // the model declares more memory than it carries or than is allowed
+	CodeNotFinite        = "not-finite"        // an answer holds NaN or infinity
+	CodeNotProbabilities = "not-probabilities" // kind is probabilities, and an answer is outside 0…1
+	CodeGolden           = "golden"            // a golden picture got another answer
+)
+
+// refuse is a Refusal in one line.
+func refuse(code, next, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, What: fmt.Sprintf(format, args...), NextStep: next}
 }

@@ -1,12 +1,5 @@
 package inference
 
-import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"io"
-)
-
 // Manifest is a bundle's manifest.json (docs/contract.md, "Model bundle"). Unknown fields are refused:
 // a published bundle is signed, and a surprise there is an error.
 type Manifest struct {
@@ -57,7 +50,7 @@ type Input struct {
 	Color  string    `json:"color,omitempty"`  // RGB (default), BGR, GRAY
 	Mean   []float64 `json:"mean,omitempty"`   // a number per channel; absent is 0
 	Std    []float64 `json:"std,omitempty"`    // absent is 1
-	Quant  *Quant    `json:"quant,omitempty"`  // for uint8 and int8
+	Quant  *Quant    `json:"quant,omitempty"`  // for uint8 and int8; absent for uint8 without mean and std: the pixel itself
 	Resize string    `json:"resize,omitempty"` // stretch (default), crop, letterbox
 	Pad    *int      `json:"pad,omitempty"`    // letterbox's grey, 0…255; absent is 114
 	Filter string    `json:"filter,omitempty"` // bilinear (default; OpenCV's INTER_LINEAR), area
@@ -65,10 +58,10 @@ type Input struct {
 
 // Output says how the output tensor becomes scores: real = (q − zero_point) · scale, then softmax where Kind is logits.
 type Output struct {
-	Name  string `json:"name,omitempty"` // empty: the model's only output
-	Kind  string `json:"kind"`           // probabilities, logits
-	DType DType  `json:"dtype,omitempty"`
-	Quant *Quant `json:"quant,omitempty"`
+	Name  string `json:"name,omitempty"`  // empty: the model's only output
+	Kind  string `json:"kind"`            // probabilities, logits
+	DType DType  `json:"dtype,omitempty"` // float32 (default), uint8, int8
+	Quant *Quant `json:"quant,omitempty"` // for uint8 and int8, and needed there
 }
 
 // Quant is affine quantisation.
@@ -102,18 +95,4 @@ type Accuracy struct {
 type Budget struct {
 	LatencyMS float64 `json:"latency_ms,omitempty"`
 	RSSMB     float64 `json:"rss_mb,omitempty"`
-}
-
-// ParseManifest reads a manifest strictly; errors name the field and what was expected there.
-func ParseManifest(b []byte) (*Manifest, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	var m Manifest
-	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("manifest.json: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("manifest.json: something follows the closing brace")
-	}
-	return &m, m.Validate()
 }

@@ -1,0 +1,107 @@
+package inference
+
+import "math"
+
+// area is OpenCV's INTER_AREA where it shrinks: every source pixel counts as much as it covers of the destination pixel.
+type area struct {
+	cols, rows []cover
+	first      []int     // index into rows of each destination row's first cover
+	sum, buf   []float32 // three channels a pixel
+	block      float32   // for whole-numbered ratios: 1 / pixels a block; else 0
+	fx, fy     int       // … and the block's sides
+}
+
+// cover is the share of source pixel s in destination pixel d.
+type cover struct {
+	s, d  int
+	share float32
+}
+
+func newArea(sw, sh, dw, dh int) *area {
+	a := &area{cols: covers(sw, dw), rows: covers(sh, dh), sum: make([]float32, 3*dw), buf: make([]float32, 3*dw)}
+	if sw%dw == 0 && sh%dh == 0 {
+		a.fx, a.fy = sw/dw, sh/dh
+		a.block = 1 / float32(a.fx*a.fy)
+	}
+	a.first = make([]int, dh+1)
+	for i, c := range a.rows {
+		a.first[c.d+1] = i + 1
+	}
+	return a
+}
+
+// covers is OpenCV's computeResizeAreaTab.
+func covers(sn, dn int) []cover {
+	scale := 1 / (float64(dn) / float64(sn))
+	var out []cover
+	for d := range dn {
+		from := float64(d) * scale
+		to := from + scale
+		cell := math.Min(scale, float64(sn)-from)
+		s1, s2 := int(math.Ceil(from)), int(math.Floor(to))
+		s2 = min(s2, sn-1)
+		s1 = min(s1, s2)
+		if float64(s1)-from > 1e-3 {
+			out = append(out, cover{s1 - 1, d, float32((float64(s1) - from) / cell)})
+		}
+		for s := s1; s < s2; s++ {
+			out = append(out, cover{s, d, float32(1 / cell)})
+		}
+		if to-float64(s2) > 1e-3 {
+			out = append(out, cover{s2, d, float32(math.Min(math.Min(to-float64(s2), 1), cell) / cell)})
+		}
+	}
+	return out
+}
+
+func (a *area) begin() {}
+
+func (a *area) line(dst []uint32, src []byte, stride, y int) {
+	if a.block != 0 {
+		a.blocks(dst, src, stride, y)
+		return
+	}
+	clear(a.sum)
+	for _, r := range a.rows[a.first[y]:a.first[y+1]] {
+		a.horizontal(src[r.s*stride:])
+		for i, v := range a.buf {
+			a.sum[i] += r.share * v
+		}
+	}
+	for x := range dst {
+		v := a.sum[3*x : 3*x+3 : 3*x+3]
+		dst[x] = toByte(v[0]) | toByte(v[1])<<8 | toByte(v[2])<<16
+	}
+}
+
+func (a *area) horizontal(row []byte) {
+	clear(a.buf)
+	for _, c := range a.cols {
+		p, q := row[3*c.s:3*c.s+3:3*c.s+3], a.buf[3*c.d:3*c.d+3:3*c.d+3]
+		q[0] += float32(p[0]) * c.share
+		q[1] += float32(p[1]) * c.share
+		q[2] += float32(p[2]) * c.share
+	}
+}
+
+func (a *area) blocks(dst []uint32, src []byte, stride, y int) {
+	for x := range dst {
+		var b, g, r uint32
+		for j := range a.fy {
+			p := src[(y*a.fy+j)*stride+3*x*a.fx:][:3*a.fx]
+			for i := 0; i+2 < len(p); i += 3 {
+				b, g, r = b+uint32(p[i]), g+uint32(p[i+1]), r+uint32(p[i+2])
+			}
+		}
+		if a.fx == 2 && a.fy == 2 {
+			dst[x] = (b+2)>>2 | (g+2)>>2<<8 | (r+2)>>2<<16
+			continue
+		}
+		dst[x] = toByte(float32(b)*a.block) | toByte(float32(g)*a.block)<<8 | toByte(float32(r)*a.block)<<16
+	}
+}
+
+// toByte rounds half to even, as OpenCV's saturate_cast does.
+func toByte(v float32) uint32 {
+	return uint32(min(max(math.RoundToEven(float64(v)), 0), 255))
+}

@@ -1,0 +1,140 @@
+package inference
+
+import (
+	"fmt"
+	"math"
+)
+
+// Preprocessor writes frames into an engine's input tensor as the manifest's input says: resize, colour, layout and
+// normalisation or quantisation in one pass over the frame, row by row. It allocates when the size of the frames changes,
+// never per frame. One goroutine uses it at a time.
+//
+// Pictures are resized in 8 bits, exactly as OpenCV's cv::resize does it, because models are trained and judged on such pictures;
+// so each channel's (pixel − mean) / std (and / scale + zero point) is a table of 256 entries.
+type Preprocessor struct {
+	in     Input
+	emit   emitter
+	size   geometry
+	scale  resizer
+	row    []uint32 // one row of resized pixels, 0x00RRGGBB
+	padded []uint32 // one row of padding
+}
+
+// resizer makes the rows of the resized picture, top to bottom.
+type resizer interface {
+	// line writes row y of the result; src starts at the first pixel of the part that is resized.
+	line(dst []uint32, src []byte, stride, y int)
+	// begin forgets what was kept of the last frame.
+	begin()
+}
+
+// geometry is the part of the frame that is used and the part of the tensor that it fills.
+type geometry struct {
+	width, height  int // of the frame
+	sx, sy, sw, sh int // part of the frame
+	dx, dy, dw, dh int // part of the tensor
+}
+
+// NewPreprocessor checks that the tensor is the one that the manifest describes.
+func NewPreprocessor(in Input, t *Tensor) (*Preprocessor, error) {
+	want := in.Shape()
+	if t.DType != in.DType || fmt.Sprint(t.Shape) != fmt.Sprint(want) {
+		return nil, refuse(CodeContract, "correct input in manifest.json", "input %q is %s %v; the manifest says %s %v", t.Name, t.DType, t.Shape, in.DType, want)
+	}
+	if n := want[1] * want[2] * want[3]; len(t.F32)+len(t.U8)+len(t.I8) != n {
+		return nil, refuse(CodeContract, "report this engine", "input %q holds %d values instead of %d", t.Name, len(t.F32)+len(t.U8)+len(t.I8), n)
+	}
+	p := &Preprocessor{in: in, emit: newEmitter(&in, t)}
+	p.padded = make([]uint32, in.Width)
+	pad := uint32(114)
+	if in.Pad != nil {
+		pad = uint32(*in.Pad)
+	}
+	for i := range p.padded {
+		p.padded[i] = pad * 0x010101
+	}
+	return p, nil
+}
+
+// Run fills the tensor from a packed 8-bit BGR picture; pix is only read.
+func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
+	if width < 1 || height < 1 || width > maxFrame || height > maxFrame {
+		return fmt.Errorf("frame of %d × %d pixels; expected 1 to %d", width, height, maxFrame)
+	}
+	if stride < 3*width || len(pix) < 3*width || (len(pix)-3*width)/stride < height-1 {
+		return fmt.Errorf("frame of %d × %d pixels with %d bytes a row does not fit in %d bytes", width, height, stride, len(pix))
+	}
+	if width != p.size.width || height != p.size.height {
+		p.resize(width, height)
+	}
+	g := &p.size
+	src := pix[g.sy*stride+3*g.sx:]
+	p.scale.begin()
+	for y := range g.dy {
+		p.emit.row(y, 0, p.padded)
+	}
+	for y := range g.dh {
+		p.scale.line(p.row, src, stride, y)
+		p.emit.row(g.dy+y, g.dx, p.row)
+		if g.dw < p.in.Width {
+			p.emit.row(g.dy+y, 0, p.padded[:g.dx])
+			p.emit.row(g.dy+y, g.dx+g.dw, p.padded[g.dx+g.dw:])
+		}
+	}
+	for y := g.dy + g.dh; y < p.in.Height; y++ {
+		p.emit.row(y, 0, p.padded)
+	}
+	return nil
+}
+
+// maxFrame bounds a frame's sides.
+const maxFrame = 1 << 15
+
+func (p *Preprocessor) resize(width, height int) {
+	g := newGeometry(&p.in, width, height)
+	p.size, p.row = g, make([]uint32, g.dw)
+	switch {
+	case g.sw == g.dw && g.sh == g.dh:
+		p.scale = copier{}
+	case p.in.Filter == "area" && g.sw >= g.dw && g.sh >= g.dh:
+		p.scale = newArea(g.sw, g.sh, g.dw, g.dh)
+	default:
+		p.scale = newLinear(g.sw, g.sh, g.dw, g.dh, p.in.Filter == "area")
+	}
+}
+
+func newGeometry(in *Input, w, h int) geometry {
+	g := geometry{width: w, height: h, sw: w, sh: h, dw: in.Width, dh: in.Height}
+	fit := func(a, b, c int) int { return max(1, int(math.Round(float64(a)*float64(b)/float64(c)))) } // a·b/c
+	wider := w*in.Height > h*in.Width
+	switch in.Resize {
+	case "crop": // the largest centred part of the tensor's shape
+		if wider {
+			g.sw = min(w, fit(h, in.Width, in.Height))
+		} else {
+			g.sh = min(h, fit(w, in.Height, in.Width))
+		}
+		g.sx, g.sy = (w-g.sw)/2, (h-g.sh)/2
+	case "letterbox": // the whole frame in the middle
+		if wider {
+			g.dh = min(in.Height, fit(in.Width, h, w))
+		} else {
+			g.dw = min(in.Width, fit(in.Height, w, h))
+		}
+		g.dx, g.dy = (in.Width-g.dw)/2, (in.Height-g.dh)/2
+	}
+	return g
+}
+
+// copier serves frames that have the right size already.
+type copier struct{}
+
+func (copier) begin() {}
+
+func (copier) line(dst []uint32, src []byte, stride, y int) {
+	row := src[y*stride:][:3*len(dst)]
+	for i := range dst {
+		p := row[3*i : 3*i+3 : 3*i+3]
+		dst[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16
+	}
+}

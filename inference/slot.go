@@ -1,0 +1,224 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Slot is a loaded model with all that a frame needs on its way: preprocessor, engine, decoder.
+// One goroutine classifies and closes; Running and Stats may be called from any.
+type Slot struct {
+	spec    *Spec
+	engine  Engine
+	prep    *Preprocessor
+	decode  *Decoder
+	golden  []Golden
+	skipped []Skipped
+
+	zero    time.Time    // Running's origin
+	started atomic.Int64 // nanoseconds since zero + 1; 0 between inferences
+	done    atomic.Uint64
+	failed  atomic.Uint64
+}
+
+// Result is the answer for one frame.
+type Result struct {
+	Top    []Score // at most TopK, best first; "unknown" before them where the best is under its threshold
+	PrepMS float64 // preprocessing, milliseconds
+	LatMS  float64 // inference, milliseconds
+}
+
+// Skipped is an engine that was to be used before the one in use, and why it is not.
+type Skipped struct {
+	Engine   string
+	Code     string
+	Reason   string
+	NextStep string
+}
+
+// SlotStats is a copy of a slot's counters.
+type SlotStats struct {
+	Inferred uint64        // frames classified
+	Errors   uint64        // frames that got no answer
+	Running  time.Duration // of the present inference; 0 between
+}
+
+// OpenSlot tries the bundle's candidates in order until one loads, fits its manifest and answers for a grey picture;
+// threads is handed to the engine (0: its choice). It may block for as long as a runtime does: whoever needs a bound watches the process.
+// The error is a *Refusal: the only candidate's own, or one that names all of them. A file that is not the one the manifest names
+// ends the search: such a bundle is not to be trusted at all.
+func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, threads int) (*Slot, error) {
+	s := &Slot{golden: b.Manifest.Golden, zero: time.Now()}
+	for _, name := range b.Missing {
+		s.skip(name, refuse(CodeEngine, "", "the bundle has no entry for it"))
+	}
+	var refusals []error
+	for _, c := range b.Candidates {
+		err := s.open(ctx, b, c, openers, threads)
+		if err == nil {
+			return s, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("load %s: %w", c.File, err)
+		}
+		s.skip(c.Engine, err)
+		refusals = append(refusals, err)
+		if s.skipped[len(s.skipped)-1].Code == CodeDigest {
+			return nil, err
+		}
+	}
+	return nil, s.noEngine(b, refusals)
+}
+
+func (s *Slot) skip(engine string, err error) {
+	k := Skipped{Engine: engine, Code: CodeFormat, Reason: err.Error()}
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		k.Code, k.Reason, k.NextStep = r.Code, r.What, r.NextStep
+	}
+	s.skipped = append(s.skipped, k)
+}
+
+func (s *Slot) noEngine(b *Bundle, refusals []error) error {
+	if r := (*Refusal)(nil); len(refusals) == 1 && errors.As(refusals[0], &r) {
+		return r
+	}
+	r := &Refusal{Code: s.skipped[len(s.skipped)-1].Code, Err: errors.Join(refusals...)}
+	var lines []string
+	for _, k := range s.skipped {
+		lines = append(lines, k.Engine+": "+k.Reason)
+		if k.NextStep != "" {
+			r.NextStep = k.NextStep
+		}
+	}
+	r.What = fmt.Sprintf("no engine runs %s: %s", b.Dir, strings.Join(lines, "; "))
+	return r
+}
+
+func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[string]Opener, threads int) error {
+	opener, ok := openers[c.Engine]
+	if !ok {
+		return refuse(CodeEngine, "use a bundle or a build that has one of these", "this heron-vision has no engine %q; it has %s", c.Engine, strings.Join(sortedKeys(openers), ", "))
+	}
+	m, err := b.Load(c)
+	if err != nil {
+		return err
+	}
+	m.Threads = threads
+	e, err := opener(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := s.join(ctx, m.Spec, e); err != nil {
+		return errors.Join(err, e.Close())
+	}
+	return nil
+}
+
+// join fits the parts together and runs them once on a grey picture, so that the first frame is not the slow one
+// and a model that cannot answer is found now.
+func (s *Slot) join(ctx context.Context, spec *Spec, e Engine) (err error) {
+	s.spec, s.engine = spec, e
+	if s.prep, err = NewPreprocessor(spec.Input, e.Input()); err != nil {
+		return err
+	}
+	if s.decode, err = NewDecoder(spec, e.Output()); err != nil {
+		return err
+	}
+	_, err = s.infer(ctx, []byte{128, 128, 128}, 1, 1, 3)
+	if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) && ctx.Err() == nil {
+		return &Refusal{Code: CodeFormat, What: fmt.Sprintf("the model fails on a grey picture: %v", err), NextStep: "use another model or engine", Err: err}
+	}
+	return err
+}
+
+// Classify answers for a packed 8-bit BGR picture, which it only reads. An error concerns this frame alone:
+// a *Refusal where the answer is not one (not finite, no probability), else what the engine says.
+func (s *Slot) Classify(ctx context.Context, pix []byte, width, height, stride int) (Result, error) {
+	r, err := s.infer(ctx, pix, width, height, stride)
+	if err != nil {
+		s.failed.Add(1)
+		return r, err
+	}
+	s.done.Add(1)
+	return r, nil
+}
+
+func (s *Slot) infer(ctx context.Context, pix []byte, width, height, stride int) (Result, error) {
+	t0 := time.Now()
+	if err := s.prep.Run(pix, width, height, stride); err != nil {
+		return Result{}, fmt.Errorf("preprocess: %w", err)
+	}
+	t1 := time.Now()
+	s.started.Store(int64(t1.Sub(s.zero)) + 1)
+	err := s.engine.Run(ctx)
+	s.started.Store(0)
+	r := Result{PrepMS: ms(t1.Sub(t0)), LatMS: ms(time.Since(t1))}
+	if err != nil {
+		return r, fmt.Errorf("infer: %w", err)
+	}
+	r.Top, err = s.decode.Top()
+	return r, err
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// Running is how long the present inference has taken; 0 between inferences.
+func (s *Slot) Running() time.Duration {
+	if at := s.started.Load(); at != 0 {
+		return max(1, time.Since(s.zero)-time.Duration(at-1))
+	}
+	return 0
+}
+
+// Stats copies the counters.
+func (s *Slot) Stats() SlotStats {
+	return SlotStats{Inferred: s.done.Load(), Errors: s.failed.Load(), Running: s.Running()}
+}
+
+// Spec is the model in use; read only.
+func (s *Slot) Spec() *Spec { return s.spec }
+
+// Info names the engine in use.
+func (s *Slot) Info() Info { return s.engine.Info() }
+
+// Skipped are the engines that were to be used before this one, with the reasons.
+func (s *Slot) Skipped() []Skipped { return s.skipped }
+
+// Golden are the bundle's pictures whose answers are known.
+func (s *Slot) Golden() []Golden { return s.golden }
+
+// CheckGolden classifies one golden picture, decoded by the caller to packed BGR; another best label, or its score further off
+// than the tolerance, is a *Refusal. Thresholds play no part.
+func (s *Slot) CheckGolden(ctx context.Context, g Golden, pix []byte, width, height, stride int) error {
+	r, err := s.infer(ctx, pix, width, height, stride)
+	if err != nil {
+		return fmt.Errorf("golden picture %s: %w", g.Input, err)
+	}
+	best := r.Top[0]
+	if len(r.Top) > 1 && best.Label == Unknown && best.Score == r.Top[1].Score {
+		best = r.Top[1] // below its threshold
+	}
+	next := "this device's runtime or the bundle is at fault: try another engine, or pack the bundle again"
+	if best.Label != g.Top1 {
+		return refuse(CodeGolden, next, "golden picture %s is %s (%.3f), not %s (%.3f)", g.Input, best.Label, best.Score, g.Top1, g.Score)
+	}
+	if math.Abs(best.Score-g.Score) > g.Tolerance {
+		return refuse(CodeGolden, next, "golden picture %s is %s with %.3f instead of %.3f ± %.3f", g.Input, best.Label, best.Score, g.Score, g.Tolerance)
+	}
+	return nil
+}
+
+// Close frees the engine; a second call does nothing.
+func (s *Slot) Close() error {
+	if s.engine == nil {
+		return nil
+	}
+	e := s.engine
+	s.engine = nil
+	return e.Close()
+}

@@ -31,7 +31,22 @@ type Device interface {
 	Close() error
 }
 
-// ErrTemporary marks a read failure after which the same device may be read again (V4L2's EINTR trap).
+// Grabber is a Device that can take a frame in without decoding it, so that frames nobody will look at cost next to nothing.
+type Grabber interface {
+	Device
+	// Grab waits for the next frame and keeps it undecoded in place of the one before; the next Read decodes it instead of waiting.
+	// Its errors mean what Read's mean.
+	Grab() error
+}
+
+// Lossless is a Device that may say that each of its frames is wanted once: a folder of pictures, a video file.
+// Its frames wait for the consumer instead of being replaced by newer ones.
+type Lossless interface {
+	Lossless() bool
+}
+
+// ErrTemporary marks a failure that concerns one frame only: the same device is read again. (V4L2's EINTR trap, a damaged JPEG,
+// a broken picture in a folder.)
 var ErrTemporary = errors.New("temporary read failure")
 
 // Options say which camera to open and how.
@@ -39,8 +54,8 @@ type Options struct {
 	Name          string        // the camera's name in the configuration
 	Source        string        // "v4l2:/dev/video0", "rtsp://…", "pictures:/folder?loop=true", …
 	Width, Height int           // wanted size; 0 is the camera's own
-	FPS           float64       // wanted rate; 0 is the camera's own
-	OpenTimeout   time.Duration // bound given to drivers that take one
+	FPS           float64       // how often Next hands a frame on, at most; 0 is every frame. Drivers may also ask the camera for it
+	OpenTimeout   time.Duration // bound given to drivers that take one; 0 is the driver's default
 	ReadTimeout   time.Duration
 }
 

@@ -1,0 +1,87 @@
+package camera
+
+import (
+	"context"
+	"time"
+)
+
+// ticks is a schedule on a grid, so that neither jitter nor drift adds up. Whoever is late by less than a period is served at once
+// and the grid stays; whoever is later starts a new grid: no burst follows a pause.
+type ticks struct {
+	period time.Duration // 0 is no schedule
+	next   time.Time
+}
+
+func (t *ticks) wait(ctx context.Context) error {
+	d := time.Until(t.next)
+	if t.period == 0 || t.next.IsZero() || d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *ticks) taken(now time.Time) {
+	if t.period == 0 {
+		return
+	}
+	if t.next.IsZero() || now.Sub(t.next) > t.period {
+		t.next = now
+	}
+	t.next = t.next.Add(t.period)
+}
+
+// demand foresees when the consumer will want its next frame, so that a Grabber decodes only frames that can be the newest then.
+type demand struct {
+	waiting  bool          // the consumer is waiting now
+	due      time.Time     // when the consumer is expected to come for the next frame
+	handed   time.Time     // when it got the last one
+	busy     time.Duration // smoothed: how long it keeps one
+	arrived  time.Time     // when the last frame arrived
+	interval time.Duration // smoothed: between two frames
+	decode   time.Duration // smoothed: cost of decoding one
+}
+
+// returned notes that the consumer is done with its last frame.
+func (d *demand) returned(now time.Time) {
+	if !d.handed.IsZero() {
+		d.busy = smooth(d.busy, now.Sub(d.handed))
+		d.handed = time.Time{}
+	}
+}
+
+// served notes that the consumer got a frame and will not get another before tick.
+func (d *demand) served(now, tick time.Time) {
+	d.waiting, d.handed = false, now
+	d.due = now.Add(d.busy * 3 / 4) // it may be quicker than usual
+	if tick.After(d.due) {
+		d.due = tick
+	}
+}
+
+// came notes that a frame arrived.
+func (d *demand) came(now time.Time) {
+	if !d.arrived.IsZero() {
+		d.interval = smooth(d.interval, now.Sub(d.arrived))
+	}
+	d.arrived = now
+}
+
+// wants says whether the frame that just arrived can be the newest one when the consumer comes: the next one might arrive too late.
+func (d *demand) wants(now time.Time) bool {
+	lead := d.interval + d.interval/4 + 2*d.decode
+	return d.waiting || !now.Add(lead).Before(d.due)
+}
+
+func smooth(old, sample time.Duration) time.Duration {
+	if old == 0 {
+		return sample
+	}
+	return old + (sample-old)/8
+}

@@ -69,7 +69,7 @@ func (b *Bundle) readLabels() error {
 	}
 	for _, label := range sortedKeys(b.Manifest.Thresholds.PerLabel) {
 		if !slices.Contains(b.Labels, label) {
-			return refuse(CodeManifest, "correct thresholds.per_label", "%s/manifest.json: thresholds.per_label[%q] names no label of %s", b.Dir, label, name)
+			return Refuse(CodeManifest, "correct thresholds.per_label", "%s/manifest.json: thresholds.per_label[%q] names no label of %s", b.Dir, label, name)
 		}
 	}
 	return nil
@@ -122,7 +122,7 @@ func (b *Bundle) pick(engines []string) error {
 		for _, e := range m.Engines {
 			has = append(has, e.Engine)
 		}
-		return refuse(CodeEngine, "ask for one of these, or for auto", "%s has no entry for %s; it has one for %s", b.Dir, strings.Join(engines, ", "), strings.Join(has, ", "))
+		return Refuse(CodeEngine, "ask for one of these, or for auto", "%s has no entry for %s; it has one for %s", b.Dir, strings.Join(engines, ", "), strings.Join(has, ", "))
 	}
 	return nil
 }
@@ -176,13 +176,13 @@ func (b *Bundle) checkDigest(name string, raw []byte, sum [sha256.Size]byte) err
 	next := "fetch or pack the bundle again"
 	i := slices.IndexFunc(files, func(f File) bool { return f.Path == name })
 	if i < 0 {
-		return refuse(CodeDigest, next, "%s/manifest.json: files does not name %s", b.Dir, name)
+		return Refuse(CodeDigest, next, "%s/manifest.json: files does not name %s", b.Dir, name)
 	}
 	if f := files[i]; f.Size != int64(len(raw)) {
-		return refuse(CodeDigest, next, "%s/%s has %d bytes; the manifest says %d", b.Dir, name, len(raw), f.Size)
+		return Refuse(CodeDigest, next, "%s/%s has %d bytes; the manifest says %d", b.Dir, name, len(raw), f.Size)
 	}
 	if got := hex.EncodeToString(sum[:]); got != files[i].SHA256 {
-		return refuse(CodeDigest, next, "%s/%s has the digest %s…; the manifest says %s…", b.Dir, name, got[:12], files[i].SHA256[:12])
+		return Refuse(CodeDigest, next, "%s/%s has the digest %s…; the manifest says %s…", b.Dir, name, got[:12], files[i].SHA256[:12])
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (b *Bundle) read(name string, most int64) ([]byte, error) {
 		return nil, b.noFile(name, err)
 	}
 	if !st.Mode().IsRegular() {
-		return nil, refuse(CodeBundle, "put a plain file there", "%s/%s is not a plain file", b.Dir, name)
+		return nil, Refuse(CodeBundle, "put a plain file there", "%s/%s is not a plain file", b.Dir, name)
 	}
 	f, err := root.Open(name)
 	if err != nil {
@@ -213,7 +213,7 @@ func (b *Bundle) read(name string, most int64) ([]byte, error) {
 		return nil, b.noFile(name, err)
 	}
 	if n > most {
-		return nil, refuse(CodeBundle, "make it smaller", "%s/%s is larger than %d MiB", b.Dir, name, most>>20)
+		return nil, Refuse(CodeBundle, "make it smaller", "%s/%s is larger than %d MiB", b.Dir, name, most>>20)
 	}
 	return buf.Bytes(), nil
 }

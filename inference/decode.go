@@ -22,11 +22,11 @@ type Decoder struct {
 // NewDecoder checks the output tensor against the spec: element type, and one value per label.
 func NewDecoder(s *Spec, out *Tensor) (*Decoder, error) {
 	if out.DType != s.Output.Type() {
-		return nil, refuse(CodeContract, "correct output.dtype in manifest.json", "output %q is %s; the manifest says %s", out.Name, out.DType, s.Output.Type())
+		return nil, Refuse(CodeContract, "correct output.dtype in manifest.json", "output %q is %s; the manifest says %s", out.Name, out.DType, s.Output.Type())
 	}
 	n := len(out.F32) + len(out.U8) + len(out.I8)
 	if n != len(s.Labels) {
-		return nil, refuse(CodeLabels, "give the label file that belongs to this model", "the model has %d classes, the label file %d labels", n, len(s.Labels))
+		return nil, Refuse(CodeLabels, "give the label file that belongs to this model", "the model has %d classes, the label file %d labels", n, len(s.Labels))
 	}
 	d := &Decoder{out: out, spec: s, real: make([]float32, n)}
 	if out.DType != Float32 {
@@ -79,7 +79,7 @@ func (d *Decoder) fetch() {
 func (d *Decoder) finite() error {
 	for i, v := range d.real {
 		if v-v != 0 { // NaN and both infinities
-			return refuse(CodeNotFinite, "use another model: this one's arithmetic breaks down", "the answer for %q is %v", d.spec.Labels[i], v)
+			return Refuse(CodeNotFinite, "use another model: this one's arithmetic breaks down", "the answer for %q is %v", d.spec.Labels[i], v)
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (d *Decoder) probabilities() error {
 			if d.out.DType != Float32 {
 				next = fmt.Sprintf("correct output.quant (256 steps of a probability: scale 0.00390625), or %s", next)
 			}
-			return refuse(CodeNotProbabilities, next, "the manifest says probabilities, and the answer for %q is %.4g", d.spec.Labels[i], v)
+			return Refuse(CodeNotProbabilities, next, "the manifest says probabilities, and the answer for %q is %.4g", d.spec.Labels[i], v)
 		}
 		d.real[i] = min(max(v, 0), 1)
 	}

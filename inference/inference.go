@@ -100,7 +100,7 @@ const (
 	CodeGolden           = "golden"            // a golden picture got another answer
 )
 
-// refuse is a Refusal in one line.
-func refuse(code, next, format string, args ...any) *Refusal {
+// Refuse makes a Refusal whose What is formatted.
+func Refuse(code, next, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, What: fmt.Sprintf(format, args...), NextStep: next}
 }

@@ -39,10 +39,10 @@ type geometry struct {
 func NewPreprocessor(in Input, t *Tensor) (*Preprocessor, error) {
 	want := in.Shape()
 	if t.DType != in.DType || fmt.Sprint(t.Shape) != fmt.Sprint(want) {
-		return nil, refuse(CodeContract, "correct input in manifest.json", "input %q is %s %v; the manifest says %s %v", t.Name, t.DType, t.Shape, in.DType, want)
+		return nil, Refuse(CodeContract, "correct input in manifest.json", "input %q is %s %v; the manifest says %s %v", t.Name, t.DType, t.Shape, in.DType, want)
 	}
 	if n := want[1] * want[2] * want[3]; len(t.F32)+len(t.U8)+len(t.I8) != n {
-		return nil, refuse(CodeContract, "report this engine", "input %q holds %d values instead of %d", t.Name, len(t.F32)+len(t.U8)+len(t.I8), n)
+		return nil, Refuse(CodeContract, "report this engine", "input %q holds %d values instead of %d", t.Name, len(t.F32)+len(t.U8)+len(t.I8), n)
 	}
 	p := &Preprocessor{in: in, emit: newEmitter(&in, t)}
 	p.padded = make([]uint32, in.Width)

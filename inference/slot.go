@@ -15,6 +15,7 @@ import (
 type Slot struct {
 	spec    *Spec
 	engine  Engine
+	info    Info
 	prep    *Preprocessor
 	decode  *Decoder
 	golden  []Golden
@@ -55,7 +56,7 @@ type SlotStats struct {
 func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, threads int) (*Slot, error) {
 	s := &Slot{golden: b.Manifest.Golden, zero: time.Now()}
 	for _, name := range b.Missing {
-		s.skip(name, refuse(CodeEngine, "", "the bundle has no entry for it"))
+		s.skip(name, Refuse(CodeEngine, "", "the bundle has no entry for it"))
 	}
 	var refusals []error
 	for _, c := range b.Candidates {
@@ -102,7 +103,7 @@ func (s *Slot) noEngine(b *Bundle, refusals []error) error {
 func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[string]Opener, threads int) error {
 	opener, ok := openers[c.Engine]
 	if !ok {
-		return refuse(CodeEngine, "use a bundle or a build that has one of these", "this heron-vision has no engine %q; it has %s", c.Engine, strings.Join(sortedKeys(openers), ", "))
+		return Refuse(CodeEngine, "use a bundle or a build that has one of these", "this heron-vision has no engine %q; it has %s", c.Engine, strings.Join(sortedKeys(openers), ", "))
 	}
 	m, err := b.Load(c)
 	if err != nil {
@@ -122,7 +123,7 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 // join fits the parts together and runs them once on a grey picture, so that the first frame is not the slow one
 // and a model that cannot answer is found now.
 func (s *Slot) join(ctx context.Context, spec *Spec, e Engine) (err error) {
-	s.spec, s.engine = spec, e
+	s.spec, s.engine, s.info = spec, e, e.Info()
 	if s.prep, err = NewPreprocessor(spec.Input, e.Input()); err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func (s *Slot) Stats() SlotStats {
 func (s *Slot) Spec() *Spec { return s.spec }
 
 // Info names the engine in use.
-func (s *Slot) Info() Info { return s.engine.Info() }
+func (s *Slot) Info() Info { return s.info }
 
 // Skipped are the engines that were to be used before this one, with the reasons.
 func (s *Slot) Skipped() []Skipped { return s.skipped }
@@ -205,10 +206,10 @@ func (s *Slot) CheckGolden(ctx context.Context, g Golden, pix []byte, width, hei
 	}
 	next := "this device's runtime or the bundle is at fault: try another engine, or pack the bundle again"
 	if best.Label != g.Top1 {
-		return refuse(CodeGolden, next, "golden picture %s is %s (%.3f), not %s (%.3f)", g.Input, best.Label, best.Score, g.Top1, g.Score)
+		return Refuse(CodeGolden, next, "golden picture %s is %s (%.3f), not %s (%.3f)", g.Input, best.Label, best.Score, g.Top1, g.Score)
 	}
 	if math.Abs(best.Score-g.Score) > g.Tolerance {
-		return refuse(CodeGolden, next, "golden picture %s is %s with %.3f instead of %.3f ± %.3f", g.Input, best.Label, best.Score, g.Score, g.Tolerance)
+		return Refuse(CodeGolden, next, "golden picture %s is %s with %.3f instead of %.3f ± %.3f", g.Input, best.Label, best.Score, g.Score, g.Tolerance)
 	}
 	return nil
 }

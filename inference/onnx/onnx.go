@@ -1,0 +1,247 @@
+//go:build cgo
+
+package onnx
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"heron/inference"
+)
+
+// environment guards the wrapper's process-wide state, which is made once and, on the advice of every report about it, never destroyed.
+var environment sync.Mutex
+
+// Version opens the library if it is not open yet and tells its version; the error is a *inference.Refusal that wraps ErrUnavailable.
+func Version() (string, error) {
+	if err := initialise(); err != nil {
+		return "", err
+	}
+	return ort.GetVersion(), nil
+}
+
+func initialise() error {
+	environment.Lock()
+	defer environment.Unlock()
+	if ort.IsInitialized() {
+		return nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		exe = "."
+	}
+	tried := libraries(os.Getenv, exe)
+	for _, path := range tried {
+		ort.SetSharedLibraryPath(path)
+		if err = ort.InitializeEnvironment(ort.WithLogLevelFatal()); err == nil {
+			return nil
+		}
+	}
+	what := missing(os.Getenv, tried)
+	if strings.Contains(err.Error(), "API base") {
+		what = fmt.Sprintf("the ONNX Runtime at %s is older than 1.24", tried[len(tried)-1])
+	}
+	return &inference.Refusal{Code: inference.CodeUnavailable, What: what,
+		NextStep: "run make setup, or set " + libraryEnv + " to libonnxruntime.so (1.24 or newer)", Err: fmt.Errorf("%w: %w", inference.ErrUnavailable, err)}
+}
+
+// engine is one session with its two tensors. The tensors lie in Go memory, pinned, where the runtime reads and writes them.
+type engine struct {
+	session *ort.AdvancedSession
+	options *ort.RunOptions
+	values  []ort.Value
+	pins    runtime.Pinner
+	in, out *inference.Tensor
+	info    inference.Info
+}
+
+// Open checks the file without a runtime, then makes a session of the very bytes it checked. It cannot be stopped:
+// a model may keep ONNX Runtime busy for ever while it loads.
+func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
+	g, err := readGraph(m.Bytes)
+	if err != nil {
+		return nil, named(m.File, err)
+	}
+	b, err := bind(g, m.Spec)
+	if err != nil {
+		return nil, named(m.File, err)
+	}
+	if err := initialise(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e := &engine{info: inference.Info{Engine: "onnx", Device: "cpu", Version: ort.GetVersion()}}
+	if err := e.load(m, b); err != nil {
+		return nil, named(m.File, joinClose(err, e))
+	}
+	return e, nil
+}
+
+// named puts the file's name in front of a refusal.
+func named(file string, err error) error {
+	if r, ok := err.(*inference.Refusal); ok {
+		r.What = file + ": " + r.What
+		return r
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+func joinClose(err error, e *engine) error {
+	_ = e.Close() // the load error is the one that matters
+	return err
+}
+
+func (e *engine) load(m inference.Model, b *binding) error {
+	var err error
+	if e.in, err = e.tensor(b.input, b.inDType, b.inShape); err != nil {
+		return fmt.Errorf("make the input tensor: %w", err)
+	}
+	if e.out, err = e.tensor(b.output, b.outDType, b.outShape); err != nil {
+		return fmt.Errorf("make the output tensor: %w", err)
+	}
+	if e.options, err = ort.NewRunOptions(); err != nil {
+		return fmt.Errorf("make run options: %w", err)
+	}
+	so, err := sessionOptions(m.Threads)
+	if err != nil {
+		return fmt.Errorf("make session options: %w", err)
+	}
+	defer so.Destroy()
+	e.session, err = ort.NewAdvancedSessionWithONNXData(m.Bytes, []string{b.input}, []string{b.output}, e.values[:1], e.values[1:], so)
+	if err != nil {
+		return explain(err)
+	}
+	return nil
+}
+
+// sessionOptions: the figures behind them are in docs/decisions and in the package's benchmark.
+func sessionOptions(threads int) (*ort.SessionOptions, error) {
+	if threads <= 0 {
+		threads = min(2, runtime.NumCPU())
+	}
+	o, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	spin := runtime.NumCPU() > 4 // on small boards a spinning thread takes the core that the camera needs
+	for _, err := range []error{
+		o.SetIntraOpNumThreads(threads),
+		o.SetInterOpNumThreads(1),
+		o.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
+		o.SetCpuMemArena(true),
+		o.SetMemPattern(true),
+		o.SetLogSeverityLevel(ort.LoggingLevelFatal), // every error is returned, and reported once by whoever gets it
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", map[bool]string{false: "0", true: "1"}[spin]),
+	} {
+		if err != nil {
+			o.Destroy()
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (e *engine) tensor(name string, t inference.DType, shape []int) (*inference.Tensor, error) {
+	out := &inference.Tensor{Name: name, DType: t, Shape: shape}
+	var err error
+	switch t {
+	case inference.Float32:
+		out.F32, err = bound[float32](e, shape)
+	case inference.Uint8:
+		out.U8, err = bound[uint8](e, shape)
+	case inference.Int8:
+		out.I8, err = bound[int8](e, shape)
+	}
+	return out, err
+}
+
+// bound makes a slice that the runtime may hold on to until the engine is closed.
+func bound[T float32 | uint8 | int8](e *engine, shape []int) ([]T, error) {
+	n, dims := 1, make(ort.Shape, len(shape))
+	for i, d := range shape {
+		n, dims[i] = n*d, int64(d)
+	}
+	data := make([]T, n)
+	e.pins.Pin(&data[0])
+	v, err := ort.NewTensor(dims, data)
+	if err != nil {
+		return nil, err
+	}
+	e.values = append(e.values, v)
+	return data, nil
+}
+
+func (e *engine) Input() *inference.Tensor  { return e.in }
+func (e *engine) Output() *inference.Tensor { return e.out }
+func (e *engine) Info() inference.Info      { return e.info }
+
+// Run infers. When ctx ends, ONNX Runtime stops before the next node; one long node it does not interrupt.
+func (e *engine) Run(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		_ = e.options.Terminate() // fails only on options that were freed, and Close waits for Run
+	})
+	err := e.session.RunWithOptions(e.options)
+	if !stop() {
+		<-told
+		_ = e.options.UnsetTerminate()
+		if err != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		return explain(err)
+	}
+	return nil
+}
+
+// Close frees session and tensors. The tensors must not be used after it.
+func (e *engine) Close() error {
+	if e.session != nil {
+		_ = e.session.Destroy()
+		e.session = nil
+	}
+	if e.options != nil {
+		_ = e.options.Destroy()
+		e.options = nil
+	}
+	for _, v := range e.values {
+		_ = v.Destroy()
+	}
+	e.values = nil
+	e.pins.Unpin()
+	return nil
+}
+
+// explain makes one short line and a code of what ONNX Runtime says.
+func explain(err error) *inference.Refusal {
+	text := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "Error creating C session: ")), " ")
+	code, next := inference.CodeFormat, "use a model that ONNX Runtime "+ort.GetVersion()+" reads"
+	switch {
+	case strings.Contains(text, "bad_alloc"), strings.Contains(text, "Failed to allocate memory"):
+		code, next = inference.CodeBudget, "use a smaller model"
+	case strings.Contains(text, "opset"), strings.Contains(text, "IR version"):
+		next = "export the model with an older opset, or use a newer ONNX Runtime"
+	case strings.Contains(text, "Op registered"), strings.Contains(text, "registered function/op"):
+		next = "export the model with standard operators"
+	case strings.Contains(text, "Got invalid dimensions"), strings.Contains(text, "shape"):
+		code, next = inference.CodeContract, "correct the shapes in manifest.json, or the label file"
+	}
+	if len(text) > 300 {
+		text = text[:300] + "…"
+	}
+	return &inference.Refusal{Code: code, What: "ONNX Runtime: " + strconv.QuoteToGraphic(text), NextStep: next, Err: err}
+}

@@ -27,7 +27,7 @@ vision_arm64() {
   [ -e "$root/usr/include/opencv4/opencv2/videoio.hpp" ] && compgen -G "$root/usr/lib/$triple/libopencv_videoio.so" >/dev/null ||
     { no_vision linux-arm64 "no OpenCV for arm64 in $root" "put the board's /usr/include and /usr/lib with libopencv-*-dev there, or name such a folder in HERON_SYSROOT_ARM64"; return; }
   CGO_ENABLED=1 GOOS=linux GOARCH=arm64 CC="$triple-gcc --sysroot=$root" CXX="$triple-g++ --sysroot=$root" \
-    CGO_CPPFLAGS="-I$root/usr/include/opencv4" \
+    CGO_CPPFLAGS="-I$ROOT/camera/opencv/include -I$root/usr/include/opencv4" \
     CGO_LDFLAGS="-L$root/usr/lib/$triple -Wl,-rpath-link,$root/usr/lib/$triple $CGO_LDFLAGS" \
     go build -trimpath -tags "$VISION_TAGS" -ldflags "$LDFLAGS" -o bin/linux-arm64/heron-vision ./cmd/heron-vision
   say "built bin/linux-arm64/heron-vision"

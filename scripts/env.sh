@@ -18,7 +18,7 @@ fi
 VISION_TAGS=opencv,customenv,gocv_specific_modules,gocv_videoio
 OPENCV=${OPENCV:-system}
 export CGO_CXXFLAGS="--std=c++11 -DNDEBUG -O2"
-export CGO_CPPFLAGS="-I/usr/include/opencv4"
+export CGO_CPPFLAGS="-I$ROOT/camera/opencv/include -I/usr/include/opencv4" # the first lists the modules that are linked
 export CGO_LDFLAGS="-lopencv_videoio -lopencv_imgcodecs -lopencv_imgproc -lopencv_core"
 
 say() { echo "$*"; }

@@ -41,7 +41,7 @@ PURE=$(CGO_ENABLED=0 go list ./... | grep -v -e '/bench' -e '/scripts')
 tier race "the same packages under the race detector" \
   env CGO_ENABLED=1 CGO_CPPFLAGS= CGO_CXXFLAGS= CGO_LDFLAGS= go test -race -short -json $PURE
 
-export HERON_ORT_LIB=${HERON_ORT_LIB:-$LIB/libonnxruntime.so}
+export HERON_ONNXRUNTIME_LIB=${HERON_ONNXRUNTIME_LIB:-$LIB/libonnxruntime.so}
 tier native "with OpenCV, GStreamer and ONNX Runtime" \
   env CGO_ENABLED=1 go test -tags "$VISION_TAGS" -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/...
 

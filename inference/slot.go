@@ -115,9 +115,17 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 		return err
 	}
 	if err := s.join(ctx, m.Spec, e); err != nil {
-		return errors.Join(err, e.Close())
+		_ = e.Close() // the model's fault is what matters
+		return inFile(c.File, err)
 	}
 	return nil
+}
+
+func inFile(file string, err error) error {
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		return &Refusal{Code: r.Code, What: file + ": " + r.What, NextStep: r.NextStep, Err: r}
+	}
+	return fmt.Errorf("%s: %w", file, err)
 }
 
 // join fits the parts together and runs them once on a grey picture, so that the first frame is not the slow one

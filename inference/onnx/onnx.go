@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -228,7 +227,7 @@ func (e *engine) Close() error {
 
 // explain makes one short line and a code of what ONNX Runtime says.
 func explain(err error) *inference.Refusal {
-	text := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "Error creating C session: ")), " ")
+	text := plain(err.Error())
 	code, next := inference.CodeFormat, "use a model that ONNX Runtime "+ort.GetVersion()+" reads"
 	switch {
 	case strings.Contains(text, "bad_alloc"), strings.Contains(text, "Failed to allocate memory"):
@@ -237,11 +236,8 @@ func explain(err error) *inference.Refusal {
 		next = "export the model with an older opset, or use a newer ONNX Runtime"
 	case strings.Contains(text, "Op registered"), strings.Contains(text, "registered function/op"):
 		next = "export the model with standard operators"
-	case strings.Contains(text, "Got invalid dimensions"), strings.Contains(text, "shape"):
+	case strings.Contains(text, "invalid dimensions"), strings.Contains(text, "shape"):
 		code, next = inference.CodeContract, "correct the shapes in manifest.json, or the label file"
 	}
-	if len(text) > 300 {
-		text = text[:300] + "…"
-	}
-	return &inference.Refusal{Code: code, What: "ONNX Runtime: " + strconv.QuoteToGraphic(text), NextStep: next, Err: err}
+	return &inference.Refusal{Code: code, What: "ONNX Runtime: " + text, NextStep: next, Err: err}
 }

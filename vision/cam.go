@@ -1,0 +1,171 @@
+package vision
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"heron/camera"
+	"heron/internal/clock"
+)
+
+// cam is one camera at work: frame, facts, inference, observation.
+type cam struct {
+	s        *server
+	cfg      CameraConfig
+	slot     *slot          // nil: frames are only kept for snapshots
+	source   *camera.Source // nil: cannot be made, see broken
+	broken   error
+	quality  camera.Quality
+	inferred atomic.Uint64
+	last     atomic.Pointer[Observation]
+}
+
+// idleFPS is how often frames of a camera without a model are looked at, for snapshots.
+const idleFPS = 5
+
+func (s *server) newCam(c CameraConfig) *cam {
+	m := &cam{s: s, cfg: c, slot: s.slots[c.Slot]}
+	o := camera.Options{Name: c.Name, Source: c.Source, Width: c.Width, Height: c.Height, FPS: c.FPS, ReadTimeout: c.Stall}
+	if m.slot == nil && o.FPS == 0 {
+		o.FPS = idleFPS
+	}
+	m.source, m.broken = camera.New(camera.Config{Options: o, Open: s.d.Camera})
+	return m
+}
+
+// run owns the camera until ctx ends or the source has.
+func (c *cam) run(ctx context.Context) {
+	if c.broken != nil {
+		return // every beat says so
+	}
+	go func() {
+		if err := c.source.Run(ctx); err != nil && !errors.Is(err, io.EOF) {
+			c.s.d.Log.Error("camera stopped", "camera", c.cfg.Name, "error", err)
+		}
+	}()
+	for c.mayTake(ctx) {
+		f, err := c.source.Next(ctx)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				c.s.cameraEnded()
+			}
+			return
+		}
+		ok := c.frame(ctx, f)
+		c.source.Release(f)
+		if !ok {
+			return
+		}
+	}
+}
+
+// mayTake waits until frames may be taken: those of files only when their model can look at them, those of live cameras at any time.
+func (c *cam) mayTake(ctx context.Context) bool {
+	if c.slot == nil || c.slot.model.Load() != nil {
+		return ctx.Err() == nil
+	}
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for !c.source.Stats().Live {
+		select {
+		case <-c.slot.ready:
+			return true
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// frame makes a frame into an observation and sends it; false when there is nobody to send to.
+func (c *cam) frame(ctx context.Context, f *camera.Frame) bool {
+	if c.slot == nil {
+		return true
+	}
+	m := c.slot.model.Load()
+	if m == nil {
+		return true
+	}
+	o := &Observation{Camera: c.cfg.Name, Slot: c.slot.cfg.Slot, Frame: f.Seq}
+	o.Facts = c.quality.Assess(f, c.source.Stats().Live)
+	if unfit(o.Facts) {
+		o.describe(f, m)
+	} else {
+		c.s.infer(ctx, c.slot, m, f, o)
+		c.inferred.Add(1)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	c.last.Store(o)
+	return c.s.w.send(kindObservation, o) == nil
+}
+
+// unfit says whether a frame shows nothing that could be classified: it is told as a fact and never turned into a class.
+func unfit(facts []string) bool {
+	return slices.Contains(facts, camera.Black) || slices.Contains(facts, camera.Covered)
+}
+
+// infer runs the model on f when it is the slot's turn and completes o.
+func (s *server) infer(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation) {
+	sl.turn.Lock()
+	defer sl.turn.Unlock()
+	if s.c.SoftInference > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.c.SoftInference)
+		defer cancel()
+	}
+	r, err := m.Classify(ctx, f.Pix, f.Width, f.Height, f.Stride)
+	o.Top, o.LatMS, o.PrepMS = r.Top, r.LatMS, r.PrepMS
+	if err != nil {
+		o.Top, o.Error = nil, cleanText(err.Error())
+	}
+	o.describe(f, m)
+}
+
+// describe fills in where and when the frame comes from and what looked at it.
+func (o *Observation) describe(f *camera.Frame, m *model) {
+	age := max(0, time.Since(f.At))
+	o.At, o.AgeMS, o.MonoMS = f.At.UTC(), ms(age), (clock.SinceBoot() - age).Milliseconds()
+	o.Model, o.Engine = m.id, m.engine
+	o.Name = fitName(f.Name)
+}
+
+// fitName cuts a file's name to what the protocol takes.
+func fitName(s string) string {
+	if okName(s) {
+		return s
+	}
+	if s = cleanText(s); len(s) > maxName {
+		s = s[len(s)-maxName:]
+	}
+	return cleanText(s)
+}
+
+// cameraEnded tells heron once every camera's source is at its end; all observations have been sent before.
+func (s *server) cameraEnded() {
+	if s.lossless.Add(-1) == 0 {
+		_ = s.w.send(kindEnded, struct{}{}) // the reader sees a broken connection
+	}
+}
+
+func (c *cam) stats() CameraStats {
+	out := CameraStats{Name: c.cfg.Name, Inferred: c.inferred.Load()}
+	if c.broken != nil {
+		out.State, out.FrameAge, out.Errors, out.LastError = string(camera.Reopening), -1, 1, cleanText(c.broken.Error())
+		return out
+	}
+	st := c.source.Stats()
+	out.State, out.FrameAge, out.Reading = string(st.State), st.FrameAge.Seconds(), st.Reading.Seconds()
+	if st.FrameAge < 0 {
+		out.FrameAge = -1
+	}
+	out.Width, out.Height, out.Read, out.Dropped = st.Width, st.Height, st.Read, st.Dropped
+	out.Reopened, out.Errors, out.LastError = st.Reopened, st.Errors, cleanText(st.LastError)
+	return out
+}

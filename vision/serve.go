@@ -1,0 +1,288 @@
+package vision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"heron/camera"
+	"heron/inference"
+)
+
+// Drivers are what a heron-vision was built with.
+type Drivers struct {
+	Version     string
+	Camera      camera.Opener
+	CameraNames []string                                 // for the hello
+	Engines     map[string]inference.Opener              // by the name that manifests use
+	Report      func() []EngineReport                    // what can run here, and why not; nil: nothing is said
+	Picture     func(path string, f *camera.Frame) error // reads a picture file for Classify
+	Encode      camera.Encoder                           // of snapshots
+	Log         *slog.Logger
+}
+
+const (
+	configureWithin = 30 * time.Second // from the hello
+	maxRequests     = 32               // at work at one time; more than heron ever has open
+	snapshotQuality = 85
+	snapshotWait    = 500 * time.Millisecond // for the result of the very frame that is shown
+)
+
+// Serve is heron-vision: it says hello on conn, takes its configuration, and reports what the cameras see until conn ends (nil)
+// or ctx does (its error). It returns at once, whatever cameras and engines are stuck in: nothing in Go can end a native call,
+// so the caller must end the process. Panics are not caught: the process ends, and heron starts another.
+func Serve(ctx context.Context, conn net.Conn, d Drivers) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{d: d, w: newWriter(conn, 0), slots: map[string]*slot{}, cameras: map[string]*cam{}}
+	h := hello{Protocol: ProtocolVersion, Version: d.Version, PID: os.Getpid(), Cameras: d.CameraNames}
+	if d.Report != nil {
+		h.Engines = d.Report()
+	}
+	if err := s.w.send(kindHello, h); err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.read(ctx, conn) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// server is one Serve.
+type server struct {
+	d        Drivers
+	w        *writer
+	c        configure
+	slots    map[string]*slot
+	cameras  map[string]*cam
+	retries  chan *slot
+	requests atomic.Int32 // at work
+	lossless atomic.Int32 // cameras that have not ended
+}
+
+// slot is a model slot: its model is loaded once and stays for the life of the process.
+type slot struct {
+	cfg   SlotConfig
+	turn  sync.Mutex // cameras take turns; a Mutex hands itself to the longest waiter once one has waited a millisecond
+	ready chan struct{}
+	model atomic.Pointer[model]
+}
+
+// model is a loaded one with its names.
+type model struct {
+	*inference.Slot
+	id, engine string
+}
+
+// read takes heron's messages. It never waits for anything but the socket: the end of the connection must be seen while everything else hangs.
+func (s *server) read(ctx context.Context, conn net.Conn) error {
+	if err := conn.SetReadDeadline(time.Now().Add(configureWithin)); err != nil {
+		return err
+	}
+	r := newReader(conn)
+	for first := true; ; first = false {
+		k, b, err := r.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && first:
+			return fmt.Errorf("wait for the configuration: %w", err)
+		case err != nil:
+			return err
+		case first != (k == kindConfigure):
+			return badf("message of kind %d in the wrong place", k)
+		}
+		if err := s.handle(ctx, conn, k, b); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *server) handle(ctx context.Context, conn net.Conn, k kind, b []byte) error {
+	switch k {
+	case kindConfigure:
+		if err := unmarshal(b, &s.c); err != nil {
+			return err
+		}
+		s.start(ctx)
+		return conn.SetReadDeadline(time.Time{})
+	case kindRetry:
+		var m retry
+		if err := unmarshal(b, &m); err != nil {
+			return err
+		}
+		if slot := s.slots[m.Slot]; slot != nil {
+			select {
+			case s.retries <- slot:
+			default: // enough tries are waiting
+			}
+		}
+		return nil
+	case kindSnapshot:
+		var m snapshot
+		if err := unmarshal(b, &m); err != nil {
+			return err
+		}
+		s.request(func() { s.snapshot(ctx, m) })
+		return nil
+	case kindClassify:
+		var m classify
+		if err := unmarshal(b, &m); err != nil {
+			return err
+		}
+		s.request(func() { s.classify(ctx, m) })
+		return nil
+	}
+	return badf("message of kind %d goes the other way", k)
+}
+
+// request answers in a goroutine of its own. Over the bound a request is dropped: whoever asked has a deadline.
+func (s *server) request(answer func()) {
+	if s.requests.Add(1) > maxRequests {
+		s.requests.Add(-1)
+		s.d.Log.Warn("too many requests at once; one was dropped")
+		return
+	}
+	go func() {
+		defer s.requests.Add(-1)
+		answer()
+	}()
+}
+
+// start sets everything going that was configured.
+func (s *server) start(ctx context.Context) {
+	held := map[string]bool{}
+	for _, name := range s.c.Held {
+		held[name] = true
+	}
+	var load []*slot
+	for _, c := range s.c.Slots {
+		sl := &slot{cfg: c, ready: make(chan struct{})}
+		s.slots[c.Slot] = sl
+		if !held[c.Slot] {
+			load = append(load, sl)
+		}
+	}
+	s.retries = make(chan *slot, len(s.c.Slots))
+	for _, c := range s.c.Cameras {
+		s.cameras[c.Name] = s.newCam(c)
+	}
+	s.lossless.Store(int32(len(s.cameras)))
+	go s.load(ctx, load)
+	for _, c := range s.cameras {
+		go c.run(ctx)
+	}
+	go s.beats(ctx)
+}
+
+// load loads models one after the other, so that heron knows whose fault a crash or a hang is.
+func (s *server) load(ctx context.Context, slots []*slot) {
+	for _, sl := range slots {
+		s.loadOne(ctx, sl)
+	}
+	for {
+		select {
+		case sl := <-s.retries:
+			s.loadOne(ctx, sl)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *server) loadOne(ctx context.Context, sl *slot) {
+	if sl.model.Load() != nil {
+		return
+	}
+	t0 := time.Now()
+	if s.w.send(kindLoading, loading{sl.cfg.Slot}) != nil {
+		return // the reader sees the end
+	}
+	m, err := s.open(ctx, sl.cfg)
+	if err != nil {
+		_ = s.w.send(kindRefused, refusal(sl.cfg.Slot, err))
+		return
+	}
+	for _, k := range m.Skipped() {
+		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
+	}
+	if s.w.send(kindLoaded, loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, TookMS: ms(time.Since(t0))}) != nil {
+		return
+	}
+	sl.model.Store(m)
+	close(sl.ready)
+}
+
+func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
+	if s.c.SoftLoad > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.c.SoftLoad)
+		defer cancel()
+	}
+	b, err := inference.ReadBundle(c.Bundle, c.Engines)
+	if err != nil {
+		return nil, err
+	}
+	m, err := inference.OpenSlot(ctx, b, s.d.Engines, c.Threads)
+	if err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, &inference.Refusal{Code: "hung", What: fmt.Sprintf("%s: the model did not answer for a grey picture within %v", c.Bundle, s.c.SoftLoad), NextStep: "use another model", Err: err}
+		}
+		return nil, err
+	}
+	return &model{m, m.Spec().ID(), m.Info().Engine}, nil
+}
+
+func refusal(slot string, err error) Refused {
+	r := Refused{Slot: slot, Code: inference.CodeFormat, Reason: err.Error()}
+	if as := (*inference.Refusal)(nil); errors.As(err, &as) {
+		r.Code, r.Reason, r.NextStep = as.Code, as.What, as.NextStep
+	}
+	r.Reason, r.NextStep = cleanText(r.Reason), cleanText(r.NextStep)
+	return r
+}
+
+// beats tells that the process is alive and what it is doing. It takes no lock that a native call is made under.
+func (s *server) beats(ctx context.Context) {
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for {
+		if s.w.send(kindBeat, s.beat()) != nil {
+			return // the reader sees the end
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *server) beat() beat {
+	b := beat{RSS: residentBytes("self")}
+	for _, c := range s.c.Cameras {
+		b.Cameras = append(b.Cameras, s.cameras[c.Name].stats())
+	}
+	for _, c := range s.c.Slots {
+		st := SlotStats{Slot: c.Slot}
+		if m := s.slots[c.Slot].model.Load(); m != nil {
+			in := m.Stats()
+			st.Model, st.Engine, st.Running, st.Inferred, st.Errors = m.id, m.engine, in.Running.Seconds(), in.Inferred, in.Errors
+		}
+		b.Slots = append(b.Slots, st)
+	}
+	return b
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,172 @@
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+)
+
+// errNoPuback: the broker took a message, the network still stands, and nothing comes back.
+var errNoPuback = errors.New("no PUBACK in time")
+
+// session is one connection to the broker, from its CONNACK to its end. The client is used for this connection alone: only so
+// does a publish that completes without an error mean a PUBACK.
+type session struct {
+	u      *Uplink
+	conn   *guard
+	client paho.Client
+	number uint64
+	gone   chan struct{} // closed when the client has cleaned up after a lost connection
+	left   chan struct{} // closed when it has after a clean one
+
+	window  *window
+	flights chan flight
+	alone   bool    // one group at a time, after a quiet while: one of them is suspected
+	head    *flight // the one whose PUBACK is waited for
+	acked   int
+	moved   progress
+	info    []byte // as last sent
+}
+
+func (u *Uplink) newSession(conn *guard, under *wire, number uint64) *session {
+	s := &session{u: u, conn: conn, moved: progress{wire: under}, number: number, gone: make(chan struct{}), left: make(chan struct{}), flights: make(chan flight, u.conf.MaxPublishes+1)}
+	s.alone = u.suspect.strikes >= strikesToIsolate
+	start := 8
+	if u.window > 0 {
+		start = u.window
+	}
+	if s.alone {
+		start = 1
+	}
+	s.window = newWindow(u.conf.MaxPublishes, u.conf.MaxBytes, start, u.timing.slow, !s.alone)
+	return s
+}
+
+// run greets with state and info, drains until the connection or ctx ends, and leaves everything tidy.
+func (s *session) run(ctx context.Context) (end ended) {
+	defer s.close()
+	if err := s.begin(ctx); err != nil {
+		s.conn.abort(err)
+		return ended{err: err, kicked: byPeer(err)}
+	}
+	began := time.Now()
+	s.u.status.useSession(s.number)
+	s.u.setStatus(StateOnline, "", time.Time{})
+	s.u.outbox.Link(true)
+	err := s.drain(ctx)
+	if ctx.Err() != nil && err == nil {
+		s.goodbye()
+	}
+	s.u.outbox.Link(false)
+	s.u.status.flight(0, 0, s.window.size())
+	end = ended{err: err, online: time.Since(began), useful: s.acked > 0}
+	end.useful = end.useful || end.online > s.u.timing.short
+	end.kicked = byPeer(err) && end.online < s.u.timing.short
+	return end
+}
+
+// begin subscribes, says that the device is here, and waits until the broker has acknowledged that.
+func (s *session) begin(ctx context.Context) error {
+	for _, t := range s.u.conf.Subscribe {
+		if err := s.subscribe(ctx, s.u.topic(t)); err != nil {
+			return err
+		}
+	}
+	reason := "reconnect"
+	if s.u.connects.Load() == 1 {
+		reason = "start"
+	}
+	birth := s.client.Publish(s.u.topic("state"), 1, true, s.u.state("online", reason, s.number))
+	if err := s.await(ctx, birth, s.u.timing.puback); err != nil {
+		return fmt.Errorf("publish state: %w", err)
+	}
+	return nil
+}
+
+// subscribe asks for one topic, and takes a refusal, which the client reports as success, for what it is.
+func (s *session) subscribe(ctx context.Context, topic string) error {
+	token := s.client.Subscribe(topic, 1, nil)
+	if err := s.await(ctx, token, s.u.timing.puback); err != nil {
+		return fmt.Errorf("subscribe %s: %w", topic, err)
+	}
+	for _, code := range token.(*paho.SubscribeToken).Result() {
+		if code > 1 {
+			return fmt.Errorf("subscribe %s: the broker refuses it (SUBACK 0x%x); check its access list", topic, code)
+		}
+	}
+	return nil
+}
+
+// await waits for a token, but never for ever. A connection that ended leaves no token standing.
+func (s *session) await(ctx context.Context, token paho.Token, most time.Duration) error {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-token.Done():
+		if err := s.conn.err(); err != nil && token.Error() != nil {
+			return err
+		}
+		return token.Error()
+	case <-s.conn.dead:
+		return s.conn.err()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return errNoPuback
+	}
+}
+
+// sendInfo publishes the inventory if it is not what was sent last. Its PUBACK is not waited for: it is sent again at each connect.
+func (s *session) sendInfo() {
+	if s.u.conf.Info == nil {
+		return
+	}
+	if doc := mustJSON(s.u.conf.Info()); !bytes.Equal(doc, s.info) {
+		s.info = doc
+		s.client.Publish(s.u.topic("info"), 1, true, doc)
+	}
+}
+
+// goodbye is the clean stop: the state says so before the broker would.
+func (s *session) goodbye() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.u.timing.stopState)
+	defer cancel()
+	token := s.client.Publish(s.u.topic("state"), 1, true, s.u.state("offline", "shutdown", s.number))
+	if err := s.await(ctx, token, s.u.timing.stopState); err == nil {
+		s.client.Disconnect(250) // from here the broker forgets the will
+		close(s.left)
+	}
+}
+
+// close ends the connection if it still stands. The client needs a moment to end what it runs; nobody waits for it but Run, at its end.
+func (s *session) close() {
+	s.conn.abort(net.ErrClosed)
+	s.u.strays.Go(func() {
+		select {
+		case <-s.gone:
+		case <-s.left:
+		case <-time.After(2 * s.u.timing.write):
+		}
+	})
+}
+
+// byPeer: the other side ended the connection, as brokers do with a client whose identifier is used anew.
+func byPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // our own documents hold nothing that could fail but Extra, which is raw
+		return []byte("{}")
+	}
+	return b
+}

@@ -1,0 +1,128 @@
+package uplink
+
+import (
+	"sync"
+	"time"
+)
+
+// States of the link.
+const (
+	StateOffline    = "offline"    // no connection; Reason says why, NextRetry when the next try comes
+	StateConnecting = "connecting" // a try is under way (after refused: that stays until a try succeeds)
+	StateOnline     = "online"     // the broker has acknowledged our state
+	StateRefused    = "refused"    // the broker, its certificate or our credentials forbid it: tried again, but slowly; a person is needed
+)
+
+// Stats is a copy of the uplink's state and counters.
+type Stats struct {
+	State     string
+	Reason    string    // why not online; while connecting: why the try before failed
+	Since     time.Time // of State; connecting counts as the offline before it
+	NextRetry time.Time // zero: none is waited for
+	Broker    string
+	Session   uint64 // number in the last state document; 0: none yet
+
+	SentToday     int64 // bytes since midnight UTC, TLS included, TCP/IP headers not; for websockets without their frames
+	ReceivedToday int64
+
+	Connects      uint64 // connections made
+	Failed        uint64 // tries that did not become one
+	Lost          uint64 // connections that ended otherwise than by a clean stop
+	Published     uint64 // groups handed to the network
+	Resent        uint64 // of them: groups sent before, without an acknowledgement in time
+	Acked         uint64 // groups
+	AckedRecords  uint64
+	RefusedGroups uint64 // handed back to the outbox as undeliverable
+
+	InFlight      int // groups sent and not acknowledged
+	InFlightBytes int
+	Window        int           // groups that may be
+	RTT           time.Duration // from publish to PUBACK, smoothed; 0: none yet
+
+	Received        uint64 // messages on the topics subscribed to
+	ReceivedDropped uint64 // of them: dropped because their handler was behind
+}
+
+// status is the part of Stats that is not a counter.
+type status struct {
+	mu                    sync.Mutex
+	state, reason         string
+	logged                string // the last state that was not connecting
+	since, next           time.Time
+	session               uint64
+	inFlight, bytes, slot int
+	rtt                   time.Duration
+}
+
+// set changes the state and reports whether that is news. Connecting is a moment of being offline or refused: the reason of the
+// try before stays, and so does refused, which a person is to see until it is over.
+func (s *status) set(state, reason string, next time.Time) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = next
+	if state == StateConnecting {
+		if s.state != StateRefused {
+			s.state = state
+		}
+		return false
+	}
+	if state != s.logged {
+		s.since = time.Now()
+	}
+	news = state != s.logged || reason != s.reason
+	s.state, s.logged, s.reason = state, state, reason
+	return news
+}
+
+func (s *status) flight(groups, bytes, window int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inFlight, s.bytes, s.slot = groups, bytes, window
+}
+
+// roundTrip smooths as TCP does: an eighth of the new.
+func (s *status) roundTrip(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rtt == 0 {
+		s.rtt = d
+	}
+	s.rtt += (d - s.rtt) / 8
+}
+
+func (s *status) useSession(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.session = n
+}
+
+// Stats copies state and counters. It never blocks for long.
+func (u *Uplink) Stats() Stats {
+	s := Stats{
+		Broker: u.broker.String(), Connects: u.connects.Load(), Failed: u.failed.Load(), Lost: u.lost.Load(),
+		Published: u.published.Load(), Resent: u.resent.Load(), Acked: u.acked.Load(), AckedRecords: u.ackedRecords.Load(), RefusedGroups: u.refusedGroups.Load(),
+		Received: u.received.Load(), ReceivedDropped: u.receivedAndDropped.Load(),
+	}
+	s.SentToday, s.ReceivedToday = u.meter.today()
+	st := &u.status
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s.State, s.Reason, s.Since, s.NextRetry, s.Session = st.state, st.reason, st.since, st.next, st.session
+	s.InFlight, s.InFlightBytes, s.Window, s.RTT = st.inFlight, st.bytes, st.slot, st.rtt
+	return s
+}
+
+// setStatus shows a state, and logs it when it is news.
+func (u *Uplink) setStatus(state, reason string, next time.Time) {
+	if !u.status.set(state, reason, next) {
+		return
+	}
+	switch log := u.conf.Log.With("broker", u.broker.String()); state {
+	case StateOnline:
+		log.Info("link: online", "session", u.Stats().Session)
+	case StateRefused:
+		log.Error("link: refused", "reason", reason, "next_try", time.Until(next).Round(time.Second))
+	default:
+		log.Warn("link: "+state, "reason", reason)
+	}
+}

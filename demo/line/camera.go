@@ -137,15 +137,15 @@ func (c *Camera) shoot(picture *image.RGBA) error {
 	return nil
 }
 
-// drawHand is what a lens sees under a hand: nearly black, a little warm, without structure.
+// drawHand is what a lens sees under a hand: a dull warm glow without structure.
 func drawHand(dst *image.RGBA, seed uint64) {
 	d := newDice(seed, 7)
 	for y := range Height {
-		grain := uint8(d.IntN(3))
+		grain := d.IntN(3)
 		row := dst.Pix[y*dst.Stride:][:4*Width]
-		glow := uint8(y / 120)
 		for x := 0; x < len(row); x += 4 {
-			row[x], row[x+1], row[x+2], row[x+3] = 7+glow+grain, 3+glow/2+grain, 3+grain, 255
+			glow := (x/4+y)/140 + grain // 0 to 9
+			row[x], row[x+1], row[x+2], row[x+3] = uint8(46+2*glow), uint8(20+glow), uint8(16+glow), 255
 		}
 	}
 }

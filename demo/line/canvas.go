@@ -76,7 +76,7 @@ func (c *canvas) blur(sigma float64) {
 		return
 	}
 	k := gaussian(sigma)
-	line := make([][4]float32, max(c.w, c.h))
+	line := make([][4]float32, max(c.w, c.h)+2*len(k))
 	for y := range c.h {
 		convolve(c.pix[y*c.w:], 1, c.w, k, line)
 	}
@@ -101,21 +101,24 @@ func gaussian(sigma float64) []float32 {
 	return k
 }
 
-// convolve runs the symmetric kernel k over n pixels that lie step apart.
+// convolve runs the symmetric kernel k over n pixels that lie step apart; line has room for them and for both edges continued.
 func convolve(pix [][4]float32, step, n int, k []float32, line [][4]float32) {
+	r := len(k) - 1
 	for i := range n {
-		line[i] = pix[i*step]
+		line[r+i] = pix[i*step]
+	}
+	for i := range r {
+		line[i], line[r+n+i] = line[r], line[r+n-1]
 	}
 	for i := range n {
-		var s [4]float32
-		for j, w := range k {
-			a, b := line[max(i-j, 0)], line[min(i+j, n-1)]
-			if j == 0 {
-				b = [4]float32{}
-			}
-			for ch := range s {
-				s[ch] += w * (a[ch] + b[ch])
-			}
+		m := line[i+r]
+		s := [4]float32{k[0] * m[0], k[0] * m[1], k[0] * m[2], k[0] * m[3]}
+		for j := 1; j <= r; j++ {
+			a, b, w := &line[i+r-j], &line[i+r+j], k[j]
+			s[0] += w * (a[0] + b[0])
+			s[1] += w * (a[1] + b[1])
+			s[2] += w * (a[2] + b[2])
+			s[3] += w * (a[3] + b[3])
 		}
 		pix[i*step] = s
 	}
@@ -126,13 +129,18 @@ func hypot(x, y float32) float32      { return float32(math.Sqrt(float64(x*x + y
 func root(x float32) float32          { return float32(math.Sqrt(float64(max(x, 0)))) }
 func clamp(x, lo, hi float32) float32 { return min(max(x, lo), hi) }
 func fract(x float32) float32         { return x - float32(math.Floor(float64(x))) }
-func bump(x, centre, w float32) float32 {
-	d := (x - centre) / w
-	return float32(math.Exp(float64(-d * d)))
-}
 
 // smooth goes from 0 at a to 1 at b without a kink.
 func smooth(a, b, x float32) float32 {
 	t := clamp((x-a)/(b-a), 0, 1)
 	return t * t * (3 - 2*t)
+}
+
+// bump is 1 at centre and falls to nothing within three widths.
+func bump(x, centre, w float32) float32 {
+	d := (x - centre) / w
+	if d > 3 || d < -3 {
+		return 0
+	}
+	return float32(math.Exp(float64(-d * d)))
 }

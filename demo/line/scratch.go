@@ -13,7 +13,7 @@ type stroke struct {
 // so that it shows on paper, glass and liquid alike.
 func (s *shape) drawScratches(c *canvas, d dice) {
 	for range 2 + d.IntN(3) {
-		main := s.newStroke(d, d.f(4.5, 8))
+		main := s.newStroke(d, d.f(5.5, 9))
 		s.drawStroke(c, main, 1)
 		for range d.IntN(3) {
 			fine := stroke{width: d.f(1.2, 2.4), core: main.core}

@@ -37,7 +37,7 @@ var mayImport = []struct {
 	{"systemd", nil},
 	{"internal/*", nil},
 	{"demo", []string{"demo/*", "inference"}}, // inference: it reads its bundle's manifest
-	{"demo/*", nil},
+	{"demo/*", []string{"sync/message"}},
 }
 
 // address is where a foreign module may be imported, by the folders of Heron; none: in tests only. A module that is not named here

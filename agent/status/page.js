@@ -66,6 +66,7 @@
       why = "no answer from the device";
     }
     figure.classList.toggle("none", why !== "");
+    figure.classList.toggle("blank", why !== "" && !figure.dataset.at); // there never was one to dim
     caption.textContent = why && why.trim() + (figure.dataset.at ? " (picture of " + figure.dataset.at + ")" : "");
   }
 

@@ -91,6 +91,7 @@ type Client struct {
 	cfg   ClientConfig
 	log   *slog.Logger
 	known known
+	pace  pace
 
 	tell sync.Mutex // orders calls of OnChange
 
@@ -102,6 +103,12 @@ type Client struct {
 	refused  map[string]Refused
 	startErr error         // the last start failed in a way that waiting will not mend
 	changed  chan struct{} // closed at the next change
+}
+
+// pace is how long the client waits before it tries something again.
+type pace struct {
+	min, max time.Duration // between processes lost in a row; doubling
+	refused  time.Duration // before a refused model is tried again; doubling up to an hour where it took processes down
 }
 
 // known is what was configured, for checking what the process says.
@@ -134,7 +141,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	for _, s := range c.Config.Slots {
 		k.slots[s.Slot] = s
 	}
-	return &Client{cfg: c, log: c.Log, known: k, refused: map[string]Refused{}, changed: make(chan struct{}),
+	return &Client{cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
 		stats: ClientStats{State: StateStopped, Since: time.Now(), ByCause: map[string]uint64{}}}, nil
 }
 

@@ -25,18 +25,16 @@ type loss struct {
 	slot          string // whose model is to blame; empty: none in particular
 	loading       bool   // … while it was being loaded
 	camera        string // which camera is to blame
+	at            time.Time
 }
 
 // How losses are answered.
 const (
 	healthyAfter = 10 * time.Second // of observations: what happened before is forgotten
 	quietAfter   = time.Minute      // ready for so long without observations counts as healthy too: no camera may be there
-	backoffMin   = 500 * time.Millisecond
-	backoffMax   = time.Minute
-	loopAfter    = 3 // losses in a row are called a crash loop
+	loopAfter    = 3                // losses in a row are called a crash loop
 	maxBeat      = 8 * time.Second
 	maxStall     = 5 * time.Minute
-	refusedRetry = time.Minute // a refused model is tried again
 	heldRetryMax = time.Hour
 	loadStrikes  = 2 // losses in a row while loading one slot's model, and the slot is held back
 	runStrikes   = 3 // … while running it
@@ -44,6 +42,7 @@ const (
 
 // history is what Run remembers from one process to the next. Run's goroutine alone uses it.
 type history struct {
+	pace
 	failures int // losses in a row, without a healthy run between
 	beats    int // losses in a row by silence
 	stalls   map[string]int
@@ -58,8 +57,8 @@ type slotHistory struct {
 	retryAt time.Time
 }
 
-func newHistory() *history {
-	return &history{stalls: map[string]int{}, slots: map[string]*slotHistory{}}
+func newHistory(p pace) *history {
+	return &history{pace: p, stalls: map[string]int{}, slots: map[string]*slotHistory{}}
 }
 
 // add learns from the end of a session and says how long to wait before the next one.
@@ -80,7 +79,7 @@ func (h *history) add(l *loss, s *session, now time.Time) time.Duration {
 	if h.failures == 1 {
 		return 0
 	}
-	return min(backoffMin<<min(h.failures-2, 10), backoffMax)
+	return min(h.min<<min(h.failures-2, 10), h.max)
 }
 
 // forget drops what a healthy run has disproved.
@@ -104,7 +103,7 @@ func (h *history) forget(s *session, now time.Time) {
 func (h *history) strike(l *loss, now time.Time) bool {
 	s := h.slots[l.slot]
 	if s == nil {
-		s = &slotHistory{wait: refusedRetry / 2}
+		s = &slotHistory{wait: h.refused / 2}
 		h.slots[l.slot] = s
 	}
 	s.strikes++

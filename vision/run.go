@@ -8,7 +8,7 @@ import (
 // Run starts heron-vision, watches it and replaces it whenever it is lost, until ctx ends (its error) or all sources have ended
 // and every observation was delivered (nil). No process and no goroutine is left when it returns. Call it once.
 func (c *Client) Run(ctx context.Context) error {
-	h := newHistory()
+	h := newHistory(c.pace)
 	for ctx.Err() == nil {
 		l, s, err := c.once(ctx, h)
 		if l == nil {
@@ -41,7 +41,7 @@ func (c *Client) once(ctx context.Context, h *history) (*loss, *session, error) 
 			c.startErr = err
 		}
 		c.mu.Unlock()
-		return &loss{cause: CauseStart, reason: err.Error()}, nil, nil
+		return &loss{cause: CauseStart, reason: err.Error(), at: time.Now()}, nil, nil
 	}
 	s := newSession(c, conn, proc)
 	s.begin(h)
@@ -102,11 +102,10 @@ func (c *Client) end(s *session, l *loss) {
 func (c *Client) lost(l *loss, s *session, h *history, wait time.Duration) {
 	c.log.Warn("lost heron-vision", "cause", l.cause, "reason", l.reason, "retry_in", wait)
 	c.change(func() {
-		now := time.Now()
 		c.stats.Restarts++
 		c.stats.ByCause[l.cause]++
-		c.stats.LastCause, c.stats.LastReason, c.stats.LastAt = l.cause, l.reason, now
-		c.lostAt, c.retryAt = now, now.Add(wait)
+		c.stats.LastCause, c.stats.LastReason, c.stats.LastAt = l.cause, l.reason, l.at
+		c.lostAt, c.retryAt = l.at, time.Now().Add(wait)
 		for name, slot := range h.slots {
 			if slot.held != nil {
 				c.refused[name] = *slot.held

@@ -66,6 +66,9 @@ func (s *session) run(ctx context.Context, h *history) (*loss, error) {
 		read <- s.read()
 	}()
 	l, err := s.watch(ctx, h, read)
+	if l != nil {
+		l.at = time.Now()
+	}
 	s.conn.Close()
 	s.endProcess(l == nil || l.cause == CauseExit)
 	for range read { // until the reader is gone
@@ -305,7 +308,7 @@ func (s *session) onRefused(r *Refused) error {
 	}
 	s.c.change(func() {
 		now := time.Now()
-		slot.loaded, slot.settled, slot.retryAt = false, true, now.Add(refusedRetry)
+		slot.loaded, slot.settled, slot.retryAt = false, true, now.Add(s.c.pace.refused)
 		s.c.refused[r.Slot] = *r
 		s.loading, s.progress = "", now
 		s.settle(now)

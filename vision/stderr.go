@@ -2,10 +2,10 @@ package vision
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +16,6 @@ const (
 	maxLine   = 1024 // bytes; the rest of a longer line is dropped
 	logWindow = 10 * time.Second
 	logLines  = 100 // of a window that are handed on; the rest is counted
-	keepLines = 40  // kept to explain the process's end
 )
 
 // stderr reads a child's stderr line by line into the log.
@@ -25,7 +24,8 @@ type stderr struct {
 	pipe *os.File
 
 	mu   sync.Mutex
-	kept []string // the last lines
+	last string // line
+	why  string // the line that says why the process died, if there was one
 
 	window     time.Time
 	inWindow   int
@@ -59,12 +59,7 @@ func (s *stderr) line(log *slog.Logger, line string) {
 	if text == "" {
 		return
 	}
-	s.mu.Lock()
-	if len(s.kept) == keepLines {
-		s.kept = slices.Delete(s.kept, keepLines/2, keepLines/2+1) // the first lines of a Go trace say why, the last ones of others
-	}
-	s.kept = append(s.kept, text)
-	s.mu.Unlock()
+	s.keep(text)
 	if now := time.Now(); now.Sub(s.window) > logWindow {
 		s.tellSuppressed(log)
 		s.window, s.inWindow = now, 0
@@ -73,7 +68,7 @@ func (s *stderr) line(log *slog.Logger, line string) {
 		s.suppressed++
 		return
 	}
-	log.Log(nil, level, text) //nolint:staticcheck // no context here, and slog takes none as well
+	log.Log(context.Background(), level, text)
 }
 
 func (s *stderr) tellSuppressed(log *slog.Logger) {
@@ -99,17 +94,26 @@ func level(line string) (slog.Level, string) {
 	return slog.LevelInfo, line[3:]
 }
 
+// keep remembers what may explain the process's end.
+func (s *stderr) keep(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.why != "":
+	case strings.HasPrefix(text, "panic:"), strings.HasPrefix(text, "fatal error:"), strings.HasPrefix(text, "terminate called"):
+		s.why = text
+	case strings.HasPrefix(text, "SIG") && strings.Contains(text, ": "): // Go's word on a signal; what the library said stands before it
+		s.why = strings.TrimPrefix(s.last+"; "+text, "; ")
+	}
+	s.last = text
+}
+
 // telling is the line that says best why the process ended, or nothing.
 func (s *stderr) telling() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, start := range []string{"panic:", "fatal error:", "SIGABRT:", "SIGSEGV:", "terminate called"} {
-		if i := slices.IndexFunc(s.kept, func(l string) bool { return strings.HasPrefix(l, start) }); i >= 0 {
-			return s.kept[i]
-		}
+	if s.why != "" {
+		return s.why
 	}
-	if len(s.kept) > 0 {
-		return s.kept[len(s.kept)-1]
-	}
-	return ""
+	return s.last
 }

@@ -161,7 +161,7 @@ func (s *session) retry(now time.Time, h *history) {
 				held.retryAt, slot = now.Add(held.wait), name
 			}
 		case now.After(p.retryAt):
-			p.retryAt, slot = now.Add(refusedRetry), name
+			p.retryAt, slot = now.Add(s.c.pace.refused), name
 		}
 	}
 	s.c.mu.Unlock()

@@ -1,0 +1,156 @@
+package vision_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"heron/inference"
+	"heron/inference/scripted"
+	"heron/vision"
+)
+
+func TestPicturesAreClassifiedOnceEachAndThenItEnds(t *testing.T) {
+	cmd, env := self("serve")
+	const n = 25
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
+		Cameras: []vision.CameraConfig{{Name: "front", Source: "pictures:" + pictures(t, n), Slot: "main"}, {Name: "back", Source: "pictures:" + pictures(t, n), Slot: "main"}},
+		Slots:   []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{LatencyMS: 1})}}}})
+	if err := <-e.done; err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+	e.done <- nil
+	if s := e.Stats(); s.State != vision.StateEnded || s.Restarts != 0 {
+		t.Errorf("stats: %+v", s)
+	}
+	next := map[string]uint64{}
+	for _, o := range e.obs {
+		if next[o.Camera]++; o.Frame != next[o.Camera] {
+			t.Fatalf("frame %d of %s follows %d", o.Frame, o.Camera, next[o.Camera]-1)
+		}
+		want := []string{"dark", "bright"}[(o.Frame-1)%2]
+		if len(o.Top) == 0 || o.Top[0].Label != want || o.Error != "" || o.Facts != nil || !strings.HasPrefix(o.Model, "test@1#") || o.Engine != "scripted" {
+			t.Errorf("observation %+v, want %s", o, want)
+		}
+		if o.LatMS < 1 || o.AgeMS < o.LatMS || o.MonoMS <= 0 || o.At.IsZero() || !strings.HasSuffix(o.Name, ".png") {
+			t.Errorf("timings or name: %+v", o)
+		}
+	}
+	if next["front"] != n || next["back"] != n {
+		t.Errorf("observations: %v, want %d each", next, n)
+	}
+}
+
+func TestClassifyAndSnapshot(t *testing.T) {
+	cmd, env := self("serve")
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
+		Cameras: []vision.CameraConfig{card(20), {Name: "idle", Source: "testcard:?width=320&height=240"}},
+		Slots:   []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	must(t, e.WaitReady(ctx))
+	dir := pictures(t, 2)
+	black := filepath.Join(dir, "black.png")
+	picture(t, black, 0)
+	o, err := e.Classify(ctx, "main", filepath.Join(dir, "001.png"))
+	must(t, err)
+	if o.Top[0].Label != "bright" || o.Name != "001.png" || o.Slot != "main" {
+		t.Errorf("classified: %+v", o)
+	}
+	if o, err = e.Classify(ctx, "main", black); err != nil || !slices.Equal(o.Facts, []string{"black"}) || len(o.Top) == 0 {
+		t.Errorf("a black picture: %+v, %v; want its fact, and classified all the same", o, err)
+	}
+	if _, err = e.Classify(ctx, "main", filepath.Join(dir, "none.png")); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("no picture: %v", err)
+	}
+	if _, err = e.Classify(ctx, "other", black); err == nil || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("no slot: %v", err)
+	}
+	e.flows(2)
+	p, err := e.Snapshot(ctx, "front", 0)
+	must(t, err)
+	if m, err := jpeg.Decode(bytes.NewReader(p.JPEG)); err != nil || m.Bounds().Dx() != 64 || p.Width != 64 || p.Height != 48 || p.Last == nil || p.Last.Camera != "front" {
+		t.Errorf("snapshot: %d bytes, %+v, %v", len(p.JPEG), p.Last, err)
+	}
+	for { // a camera without a model has pictures too
+		if p, err = e.Snapshot(ctx, "idle", 100); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	must(t, err)
+	if m, err := jpeg.Decode(bytes.NewReader(p.JPEG)); err != nil || m.Bounds().Dx() != 100 || p.Width != 100 || p.Height != 75 || p.Last != nil {
+		t.Errorf("small snapshot: %+v %v", p, err)
+	}
+}
+
+func TestRefusedModelLeavesTheOthersAlone(t *testing.T) {
+	cmd, env := self("serve")
+	bad := bundle(t, "scripted", scripted.Script{})
+	must(t, os.WriteFile(filepath.Join(bad, "labels.txt"), nil, 0o600))
+	other := card(20)
+	other.Name, other.Slot = "back", "bad"
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
+		Cameras: []vision.CameraConfig{other, card(20)},
+		Slots:   []vision.SlotConfig{{Slot: "bad", Bundle: bad}, {Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var r *inference.Refusal
+	if err := e.WaitReady(ctx); !errors.As(err, &r) || r.Code != inference.CodeLabels || r.NextStep == "" {
+		t.Fatalf("WaitReady: %v", err)
+	}
+	e.flows(3)
+	s := e.until("running", func(s vision.ClientStats) bool { return s.State == vision.StateRunning })
+	if len(s.Refusals) != 1 || s.Refusals[0].Slot != "bad" || s.Restarts != 0 {
+		t.Errorf("stats: %+v", s)
+	}
+	e.until("a picture of the camera whose model is refused", func(vision.ClientStats) bool {
+		_, err := e.Snapshot(ctx, "back", 0)
+		return err == nil
+	})
+}
+
+func TestBlackFramesAreFactsAndNeverAClass(t *testing.T) {
+	cmd, env := self("serve")
+	dir := pictures(t, 2)
+	picture(t, filepath.Join(dir, "001.png"), 0)
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
+		Cameras: []vision.CameraConfig{{Name: "front", Source: "pictures:" + dir, Slot: "main"}},
+		Slots:   []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
+	e.until("the end", func(s vision.ClientStats) bool { return s.State == vision.StateEnded })
+	if len(e.obs) != 2 || len(e.obs[0].Top) == 0 || !slices.Equal(e.obs[1].Facts, []string{"black"}) || e.obs[1].Top != nil || e.obs[1].LatMS != 0 {
+		t.Errorf("observations: %+v", e.obs)
+	}
+}
+
+func TestBadConfigurationsAreRefusedAtOnce(t *testing.T) {
+	slot := []vision.SlotConfig{{Slot: "main"}}
+	for want, c := range map[string]vision.ClientConfig{
+		"either a command or a socket": {},
+		"used twice":                   {Socket: "/x", Config: vision.Config{Slots: append(slot, slot...)}},
+		`"main", which does not exist`: {Socket: "/x", Config: vision.Config{Cameras: []vision.CameraConfig{card(1)}}},
+		"negative":                     {Socket: "/x", Config: vision.Config{Slots: slot, Cameras: []vision.CameraConfig{card(-1)}}},
+		"not plain text":               {Socket: "/x", Config: vision.Config{Slots: []vision.SlotConfig{{Slot: "a\nb"}}}},
+	} {
+		if _, err := vision.NewClient(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
+	}
+}
+
+func TestMissingProgramIsSaidAtOnce(t *testing.T) {
+	e := look(t, vision.ClientConfig{Command: []string{"/no/such/heron-vision"}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := e.WaitReady(ctx); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("WaitReady: %v", err)
+	}
+	if s := e.Stats(); s.ByCause[vision.CauseStart] == 0 || !strings.Contains(s.LastReason, "no such file") {
+		t.Errorf("stats: %+v", s)
+	}
+}

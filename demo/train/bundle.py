@@ -11,7 +11,7 @@ import onnxruntime
 LABELS = ["ok", "scratched", "no_label", "empty"]
 SIDE, MEAN, STD = 96, 127.5, 127.5
 VERSION = "1.0.0"
-EDGES = [i / 20 for i in range(21)]  # of a rollup's confidence histogram
+EDGES = [i / 10 for i in range(11)]  # of a rollup's confidence histogram
 
 
 def load(name):

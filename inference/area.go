@@ -56,7 +56,7 @@ func covers(sn, dn int) []cover {
 
 func (a *area) begin() {}
 
-func (a *area) line(dst []uint32, src []byte, stride, y int) {
+func (a *area) line(dst, src []byte, stride, y int) {
 	if a.block != 0 {
 		a.blocks(dst, src, stride, y)
 		return
@@ -68,9 +68,8 @@ func (a *area) line(dst []uint32, src []byte, stride, y int) {
 			a.sum[i] += r.share * v
 		}
 	}
-	for x := range dst {
-		v := a.sum[3*x : 3*x+3 : 3*x+3]
-		dst[x] = toByte(v[0]) | toByte(v[1])<<8 | toByte(v[2])<<16
+	for i, v := range a.sum {
+		dst[i] = toByte(v)
 	}
 }
 
@@ -84,8 +83,8 @@ func (a *area) horizontal(row []byte) {
 	}
 }
 
-func (a *area) blocks(dst []uint32, src []byte, stride, y int) {
-	for x := range dst {
+func (a *area) blocks(dst, src []byte, stride, y int) {
+	for x := range len(dst) / 3 {
 		var b, g, r uint32
 		for j := range a.fy {
 			p := src[(y*a.fy+j)*stride+3*x*a.fx:][:3*a.fx]
@@ -93,15 +92,20 @@ func (a *area) blocks(dst []uint32, src []byte, stride, y int) {
 				b, g, r = b+uint32(p[i]), g+uint32(p[i+1]), r+uint32(p[i+2])
 			}
 		}
-		if a.fx == 2 && a.fy == 2 {
-			dst[x] = (b+2)>>2 | (g+2)>>2<<8 | (r+2)>>2<<16
-			continue
-		}
-		dst[x] = toByte(float32(b)*a.block) | toByte(float32(g)*a.block)<<8 | toByte(float32(r)*a.block)<<16
+		q := dst[3*x : 3*x+3 : 3*x+3]
+		q[0], q[1], q[2] = a.mean(b), a.mean(g), a.mean(r)
 	}
 }
 
+// mean rounds as OpenCV does: half up for blocks of 2 × 2, else half to even.
+func (a *area) mean(sum uint32) byte {
+	if a.fx == 2 && a.fy == 2 {
+		return byte((sum + 2) >> 2)
+	}
+	return toByte(float32(sum) * a.block)
+}
+
 // toByte rounds half to even, as OpenCV's saturate_cast does.
-func toByte(v float32) uint32 {
-	return uint32(min(max(math.RoundToEven(float64(v)), 0), 255))
+func toByte(v float32) byte {
+	return byte(min(max(math.RoundToEven(float64(v)), 0), 255))
 }

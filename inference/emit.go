@@ -2,9 +2,9 @@ package inference
 
 import "math"
 
-// emitter writes a row of resized pixels (0x00RRGGBB) into the tensor.
+// emitter writes a row of resized pixels (BGR) into the tensor, from column x on.
 type emitter interface {
-	row(y, x int, pixels []uint32)
+	row(y, x int, pixels []byte)
 }
 
 type element interface{ uint8 | int8 | float32 }
@@ -28,18 +28,15 @@ func quantise(q *Quant, real float64, least, most float64) float64 {
 }
 
 func emitterFor[T element](in *Input, dst []T, convert func(float64) T) emitter {
-	e := target[T]{dst: dst, w: in.Width, plane: in.Width * in.Height, shift: [3]uint{16, 8, 0}}
+	e := target[T]{dst: dst, w: in.Width, plane: in.Width * in.Height, rgb: in.Color != "BGR"}
 	for c := range in.Channels() {
 		e.table[c] = new([256]T)
 		for v := range e.table[c] {
 			e.table[c][v] = convert(in.normal(c, v))
 		}
 	}
-	switch {
-	case in.Color == "GRAY":
+	if in.Color == "GRAY" {
 		return &gray[T]{e}
-	case in.Color == "BGR":
-		e.shift = [3]uint{0, 8, 16}
 	}
 	if in.Layout == "NCHW" {
 		return &planar[T]{e}
@@ -59,45 +56,52 @@ func (in *Input) normal(c, pixel int) float64 {
 	return real
 }
 
-// target is a tensor with the table of each of its channels and the place of the channel in a pixel.
+// target is a tensor with the table of each of its channels.
 type target[T element] struct {
 	dst      []T
 	w, plane int
 	table    [3]*[256]T
-	shift    [3]uint
+	rgb      bool // channel 0 is red
 }
 
 type planar[T element] struct{ target[T] }
 
-func (e *planar[T]) row(y, x int, pixels []uint32) {
-	for c := range 3 {
-		d := e.dst[c*e.plane+y*e.w+x:][:len(pixels)]
-		t, s := e.table[c], e.shift[c]&31
-		for i, p := range pixels {
-			d[i] = t[uint8(p>>s)]
-		}
+func (e *planar[T]) row(y, x int, pixels []byte) {
+	n, at := len(pixels)/3, y*e.w+x
+	d0, d1, d2 := e.dst[at:][:n], e.dst[e.plane+at:][:n], e.dst[2*e.plane+at:][:n]
+	t0, t1, t2 := e.table[0], e.table[1], e.table[2]
+	if e.rgb {
+		d0, d2, t0, t2 = d2, d0, t2, t0
+	}
+	for i := range d0 {
+		p := pixels[3*i : 3*i+3 : 3*i+3]
+		d0[i], d1[i], d2[i] = t0[p[0]], t1[p[1]], t2[p[2]]
 	}
 }
 
 type packed[T element] struct{ target[T] }
 
-func (e *packed[T]) row(y, x int, pixels []uint32) {
-	d := e.dst[3*(y*e.w+x):][:3*len(pixels)]
+func (e *packed[T]) row(y, x int, pixels []byte) {
+	d := e.dst[3*(y*e.w+x):][:len(pixels)]
 	t0, t1, t2 := e.table[0], e.table[1], e.table[2]
-	s0, s2 := e.shift[0]&31, e.shift[2]&31
-	for i, p := range pixels {
-		q := d[3*i : 3*i+3 : 3*i+3]
-		q[0], q[1], q[2] = t0[uint8(p>>s0)], t1[uint8(p>>8)], t2[uint8(p>>s2)]
+	for i := 0; i+2 < len(d); i += 3 {
+		p, q := pixels[i:i+3:i+3], d[i:i+3:i+3]
+		first, last := p[0], p[2]
+		if e.rgb {
+			first, last = last, first
+		}
+		q[0], q[1], q[2] = t0[first], t1[p[1]], t2[last]
 	}
 }
 
 type gray[T element] struct{ target[T] }
 
 // row weighs the colours as OpenCV's COLOR_BGR2GRAY does.
-func (e *gray[T]) row(y, x int, pixels []uint32) {
-	d := e.dst[y*e.w+x:][:len(pixels)]
+func (e *gray[T]) row(y, x int, pixels []byte) {
+	d := e.dst[y*e.w+x:][:len(pixels)/3]
 	t := e.table[0]
-	for i, p := range pixels {
-		d[i] = t[uint8((p&0xff*3735+p>>8&0xff*19235+p>>16&0xff*9798+1<<14)>>15)]
+	for i := range d {
+		p := pixels[3*i : 3*i+3 : 3*i+3]
+		d[i] = t[uint8((uint32(p[0])*3735+uint32(p[1])*19235+uint32(p[2])*9798+1<<14)>>15)]
 	}
 }

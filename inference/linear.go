@@ -5,33 +5,35 @@ import (
 	"math"
 )
 
-// linear is OpenCV's INTER_LINEAR for 8-bit pictures, bit for bit: 11-bit coefficients, half-pixel centres, edges repeated,
-// a horizontal pass into 19 bits and a vertical pass that drops 4, 16 and 2 bits (imgproc/src/resize.cpp, HResizeLinear and VResizeLinear).
-//
-// The three channels of a pixel are computed at once in one 64-bit word: 19 bits hold a channel's horizontal sum (255 · 2048),
-// so blue lies at bit 0, green at 19, red at 38, and the vertical product of 26 bits fits for blue and red together.
+// linear is OpenCV's INTER_LINEAR for 8-bit pictures, bit for bit: half-pixel centres, repeated edges, 11-bit weights; a horizontal pass
+// whose sums of 19 bits lose their last 4, and a vertical pass that drops 16 and then 2 more (imgproc/src/resize.cpp: HResizeLinear, VResizeLinear).
 type linear struct {
 	cols []column
 	fast int // columns whose 8 bytes at ofs lie within the row
 	rows []rowPair
-	sum  [2][]uint64 // horizontal sums of two source rows …
+	sum  [2][]uint16 // horizontal sums of two source rows, without their last 4 bits …
 	have [2]int      // … and which rows they are; −1 is none
 	sw   int
 }
 
+// column is a destination column: where its left pixel begins in a row, and both weights in one factor, right | left << 24.
+//
+// One multiplication weighs both pixels of a channel. Eight bytes at ofs are B0 G0 R0 B1 G1 R1 …, so with mask 0xff0000ff the word is
+// B0 | B1<<24, and its product with the factor is B0·right | (B0·left + B1·right)<<24 | B1·left<<48: nothing overlaps, since a sum has 19 bits.
 type column struct {
-	ofs    uint32 // byte offset of the left pixel
-	a0, a1 uint16 // weights of the left and the right pixel, 2048 together
+	factor uint64
+	ofs    int
 }
 
 type rowPair struct {
 	s0, s1 int
-	b0, b1 uint64
+	b0, b1 uint32
 }
 
 const (
-	lane1, lane2 = 19, 38
-	one          = 2048
+	one       = 2048 // both weights together
+	twoPixels = 0xff | 0xff<<24
+	sumShift  = 24 + 4
 )
 
 // newLinear prepares tables. area asks for the coefficients that OpenCV's INTER_AREA uses where it enlarges.
@@ -46,7 +48,7 @@ func newLinear(sw, sh, dw, dh int, area bool) *linear {
 			s, f = sw-1, 0
 		}
 		w0, w1 := weights(f)
-		l.cols[x] = column{uint32(3 * s), uint16(w0), uint16(w1)}
+		l.cols[x] = column{uint64(w1) | uint64(w0)<<24, 3 * s}
 		if 3*s+8 <= 3*sw {
 			l.fast = x + 1
 		}
@@ -60,7 +62,7 @@ func newLinear(sw, sh, dw, dh int, area bool) *linear {
 		}
 		l.rows[y] = r
 	}
-	l.sum[0], l.sum[1] = make([]uint64, dw), make([]uint64, dw)
+	l.sum[0], l.sum[1] = make([]uint16, 3*dw), make([]uint16, 3*dw)
 	l.begin()
 	return l
 }
@@ -82,13 +84,13 @@ func sourceOf(d, sn, dn int, area bool) (int, float32) {
 	return int(s), f - float32(s)
 }
 
-func weights(f float32) (uint64, uint64) {
-	return uint64(math.RoundToEven(float64((1 - f) * one))), uint64(math.RoundToEven(float64(f * one)))
+func weights(f float32) (left, right uint32) {
+	return uint32(math.RoundToEven(float64((1 - f) * one))), uint32(math.RoundToEven(float64(f * one)))
 }
 
 func (l *linear) begin() { l.have = [2]int{-1, -1} }
 
-func (l *linear) line(dst []uint32, src []byte, stride, y int) {
+func (l *linear) line(dst, src []byte, stride, y int) {
 	r := &l.rows[y]
 	if l.have[1] == r.s0 { // the lower row of the last line is often the upper row of this one
 		l.sum[0], l.sum[1] = l.sum[1], l.sum[0]
@@ -109,42 +111,31 @@ func (l *linear) line(dst []uint32, src []byte, stride, y int) {
 	vertical(dst, l.sum[0], l.sum[1], r.b0, r.b1)
 }
 
-// spread puts three bytes into the lanes.
-func spread(p uint64) uint64 {
-	return p&0xff | p&0xff00<<(lane1-8) | p&0xff0000<<(lane2-16)
-}
-
-func (l *linear) horizontal(dst []uint64, row []byte) {
-	cols := l.cols[:len(dst)]
-	for x := range cols[:l.fast] {
-		c := &cols[x]
-		p := binary.LittleEndian.Uint64(row[c.ofs:])
-		dst[x] = spread(p)*uint64(c.a0) + spread(p>>24)*uint64(c.a1)
+func (l *linear) horizontal(dst []uint16, row []byte) {
+	for x := range l.cols[:l.fast] {
+		c := &l.cols[x]
+		weigh(dst[3*x:3*x+3:3*x+3], row[c.ofs:c.ofs+8:c.ofs+8], c.factor)
 	}
-	for x := l.fast; x < len(cols); x++ { // the last pixels of the row
-		c := &cols[x]
-		p := row[c.ofs:]
-		left := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16
-		right := uint64(0) // its weight is 0 where there is none
-		if len(p) >= 6 {
-			right = uint64(p[3]) | uint64(p[4])<<8 | uint64(p[5])<<16
-		}
-		dst[x] = spread(left)*uint64(c.a0) + spread(right)*uint64(c.a1)
+	for x := l.fast; x < len(l.cols); x++ { // the last pixels of the row
+		c := &l.cols[x]
+		var p [8]byte
+		copy(p[:], row[c.ofs:])
+		weigh(dst[3*x:3*x+3:3*x+3], p[:], c.factor)
 	}
 }
 
-// vertical mixes two rows of sums: ((b0·(s0>>4))>>16 + (b1·(s1>>4))>>16 + 2) >> 2 in each lane.
-func vertical(dst []uint32, s0, s1 []uint64, b0, b1 uint64) {
-	const (
-		sums     = 0x7fff | 0x7fff<<lane2 // blue and red, after the first shift
-		products = 0x3ff | 0x3ff<<lane2   // … and after the second
-		half     = 2 | 2<<lane2
-	)
+// weigh makes the three sums of one column.
+func weigh(dst []uint16, row []byte, factor uint64) {
+	p := binary.LittleEndian.Uint64(row)
+	dst[0] = uint16(p & twoPixels * factor >> sumShift)
+	dst[1] = uint16(p >> 8 & twoPixels * factor >> sumShift)
+	dst[2] = uint16(p >> 16 & twoPixels * factor >> sumShift)
+}
+
+// vertical mixes two rows of sums.
+func vertical(dst []byte, s0, s1 []uint16, b0, b1 uint32) {
 	s0, s1 = s0[:len(dst)], s1[:len(dst)]
 	for x := range dst {
-		u, v := s0[x], s1[x]
-		br := (u>>4&sums*b0)>>16&products + (v>>4&sums*b1)>>16&products + half
-		g := (u>>(lane1+4)&0x7fff*b0)>>16 + (v>>(lane1+4)&0x7fff*b1)>>16 + 2
-		dst[x] = uint32(br>>2&0xff | g>>2<<8 | br>>(lane2+2-16)&0xff0000)
+		dst[x] = byte((uint32(s0[x])*b0>>16 + uint32(s1[x])*b1>>16 + 2) >> 2)
 	}
 }

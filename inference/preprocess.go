@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 )
@@ -16,14 +17,14 @@ type Preprocessor struct {
 	emit   emitter
 	size   geometry
 	scale  resizer
-	row    []uint32 // one row of resized pixels, 0x00RRGGBB
-	padded []uint32 // one row of padding
+	row    []byte // one row of resized pixels, BGR
+	padded []byte // one row of padding
 }
 
 // resizer makes the rows of the resized picture, top to bottom.
 type resizer interface {
 	// line writes row y of the result; src starts at the first pixel of the part that is resized.
-	line(dst []uint32, src []byte, stride, y int)
+	line(dst, src []byte, stride, y int)
 	// begin forgets what was kept of the last frame.
 	begin()
 }
@@ -45,14 +46,11 @@ func NewPreprocessor(in Input, t *Tensor) (*Preprocessor, error) {
 		return nil, Refuse(CodeContract, "report this engine", "input %q holds %d values instead of %d", t.Name, len(t.F32)+len(t.U8)+len(t.I8), n)
 	}
 	p := &Preprocessor{in: in, emit: newEmitter(&in, t)}
-	p.padded = make([]uint32, in.Width)
-	pad := uint32(114)
+	pad := byte(114)
 	if in.Pad != nil {
-		pad = uint32(*in.Pad)
+		pad = byte(*in.Pad)
 	}
-	for i := range p.padded {
-		p.padded[i] = pad * 0x010101
-	}
+	p.padded = bytes.Repeat([]byte{pad}, 3*in.Width)
 	return p, nil
 }
 
@@ -77,8 +75,8 @@ func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
 		p.scale.line(p.row, src, stride, y)
 		p.emit.row(g.dy+y, g.dx, p.row)
 		if g.dw < p.in.Width {
-			p.emit.row(g.dy+y, 0, p.padded[:g.dx])
-			p.emit.row(g.dy+y, g.dx+g.dw, p.padded[g.dx+g.dw:])
+			p.emit.row(g.dy+y, 0, p.padded[:3*g.dx])
+			p.emit.row(g.dy+y, g.dx+g.dw, p.padded[3*(g.dx+g.dw):])
 		}
 	}
 	for y := g.dy + g.dh; y < p.in.Height; y++ {
@@ -92,7 +90,7 @@ const maxFrame = 1 << 15
 
 func (p *Preprocessor) resize(width, height int) {
 	g := newGeometry(&p.in, width, height)
-	p.size, p.row = g, make([]uint32, g.dw)
+	p.size, p.row = g, make([]byte, 3*g.dw)
 	switch {
 	case g.sw == g.dw && g.sh == g.dh:
 		p.scale = copier{}
@@ -131,10 +129,4 @@ type copier struct{}
 
 func (copier) begin() {}
 
-func (copier) line(dst []uint32, src []byte, stride, y int) {
-	row := src[y*stride:][:3*len(dst)]
-	for i := range dst {
-		p := row[3*i : 3*i+3 : 3*i+3]
-		dst[i] = uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16
-	}
-}
+func (copier) line(dst, src []byte, stride, y int) { copy(dst, src[y*stride:]) }

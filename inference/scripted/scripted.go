@@ -3,15 +3,15 @@
 //
 // The file is the bundle's weights file; a manifest names it with {"engine":"scripted","file":"answers.json"}:
 //
-//	{"answers": [["empty", 0.9], ["ok", 0.8]], "by": "brightness", "latency_ms": 5,
-//	 "fail_every": 0, "nan_every": 0, "hang_every": 0}
+//		{"answers": [["empty", 0.9], ["ok", 0.8]], "by": "brightness", "latency_ms": 5,
+//		 "fail_every": 0, "nan_every": 0, "hang_every": 0}
 //
-//   - answers (needed): label and score 0…1; the other labels share what is left. Labels are those of the bundle.
-//   - by: how an answer is chosen.
-//     "brightness" (default): the mean of all pixels and colours, 0…255, cut into as many equal ranges as there are answers, darkest first.
-//     "turn": one after the other. "hash": by a checksum of the input tensor.
-//   - latency_ms: how long an answer takes, 0…60000.
-//   - fail_every, nan_every, hang_every: every so manieth run fails, answers NaN, or does not return before its context ends. 0 is never.
+//	  - answers (needed): label and score 0…1; the other labels share what is left. Labels are those of the bundle.
+//	  - by: how an answer is chosen.
+//	    "brightness" (default): the mean of all pixels and colours, 0…255, cut into as many equal ranges as there are answers, darkest first.
+//	    "turn": one after the other. "hash": by a checksum of the input tensor.
+//	  - latency_ms: how long an answer takes, 0…60000.
+//	  - fail_every, nan_every, hang_every: every so manieth run fails, answers NaN, or does not return before its context ends. 0 is never.
 //
 // Runs are counted from 1, and run 1 is the grey picture that is classified when a slot opens.
 package scripted

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -67,6 +68,29 @@ func Start(log, program string, args ...string) (*Process, error) {
 	c.Stdout, c.Stderr = f, f
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return started(c)
+}
+
+// StartTalking is Start for a program that we talk to over its standard input and output.
+func StartTalking(log, program string, args ...string) (*Process, io.WriteCloser, io.Reader, error) {
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer f.Close()
+	outRead, outWrite, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer outWrite.Close()
+	c := exec.Command(program, args...)
+	c.Stdout, c.Stderr = outWrite, f
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p, err := started(c)
+	return p, in, outRead, err
 }
 
 func started(c *exec.Cmd) (*Process, error) {

@@ -102,7 +102,7 @@ func steady() {
 		"online_mb_an_hour": measure.Round(float64(online.disk)/1e6*hour, 2), "offline_mb_an_hour": measure.Round(float64(offline.disk)/1e6*hour, 2),
 		"online_mb_a_day": measure.Round(float64(online.disk)/1e6*hour*24, 1), "offline_mb_a_day": measure.Round(float64(offline.disk)/1e6*hour*24, 1),
 		"online_commits_a_minute": measure.Round(float64(online.commits)/length.Minutes(), 1), "offline_commits_a_minute": measure.Round(float64(offline.commits)/length.Minutes(), 1),
-		"results_per_s": measure.Round(float64(online.results)/length.Seconds(), 2),
+		"results_per_s":                  measure.Round(float64(online.results)/length.Seconds(), 2),
 		"link_bytes_per_result_50_plain": perResult(online), "link_bytes_per_result_100_zstd": perResult(dense),
 		"heron_rss_mb": online.heron.Resident, "heron_rss_mb_offline": offline.heron.Resident, "heron_anon_mb": online.heron.Anonymous,
 		"vision_rss_mb": online.vision.Resident, "heron_cpu_percent": measure.Round(online.heronCPU*100/length.Seconds(), 2),

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The figures of the README: runs every measurement, writes bench/out/results.jsonl and bench/out/table.md, prints the table.
+# usage: bench/run.sh [small|full] [PART…]      parts: frame preprocess python outbox drain service      (default: full, all)
+# An idle machine gives the true figures; full takes about a quarter of an hour.
+. "$(dirname "$0")/../scripts/env.sh"
+
+SIZE=full
+case ${1:-} in small | full) SIZE=$1; shift ;; esac
+[ $# -gt 0 ] || set -- frame preprocess python outbox drain service
+OUT=$ROOT/bench/out
+BIN=$CACHE/bench
+RESULTS=$OUT/results.jsonl
+mkdir -p "$OUT" "$BIN"
+pick() { if [ "$SIZE" = full ]; then echo "$2"; else echo "$1"; fi; } # pick SMALL FULL
+
+pure() { CGO_ENABLED=0 go build -o "$BIN/" ./bench/fixtures ./bench/outbox ./bench/drain ./bench/service ./bench/table; }
+
+# The bare session needs cgo for ONNX Runtime, and nothing of OpenCV.
+native() { CGO_ENABLED=1 CGO_CPPFLAGS= CGO_CXXFLAGS= CGO_LDFLAGS= go build -o "$BIN/" ./bench/framepath; }
+
+# keep FIGURE…: forgets earlier lines of these figures, so that a part can be run again.
+forget() {
+  touch "$RESULTS"
+  local name
+  for name in "$@"; do sed -i "/\"figure\":\"$name\"/d" "$RESULTS"; done
+}
+
+part_frame() {
+  native
+  forget frame_path
+  "$BIN/framepath" -blocks "$(pick 4 10)" | tee -a "$RESULTS"
+}
+
+part_preprocess() {
+  forget preprocess
+  go test -tags "$VISION_TAGS" -run '^$' -bench 'Heron|OpenCV' -benchtime "$(pick 100x 1000x)" -count 3 ./bench/preprocess |
+    awk '/^Benchmark/ { sub(/-[0-9]+$/, "", $1); sub(/^Benchmark/, "", $1); if (!($1 in best) || $3 < best[$1]) best[$1] = $3 }
+      END { for (k in best) if (k ~ /^Heron/) { o = k; sub(/^Heron/, "OpenCV", o); if (o in best) { n = k; sub(/^Heron\//, "", n)
+        printf "{\"figure\":\"preprocess\",\"input\":\"%s\",\"heron_us\":%.1f,\"opencv_us\":%.1f,\"over_opencv\":%.2f}\n", n, best[k]/1e3, best[o]/1e3, best[k]/best[o] } } }' |
+    sort | tee -a "$RESULTS"
+}
+
+# The loop most people write, from the peers beside the project, on the same film and model.
+part_python() {
+  local peers=$ROOT/../shared/peers
+  [ -x "$peers/peer_python.sh" ] || { say "no ../shared/peers: the Python loop is left out"; return; }
+  touch "$RESULTS"
+  sed -i -E '/"peer": ?"(python_loop|bare_python)"/d' "$RESULTS"
+  mkdir -p "$CACHE/peers"
+  ln -sfn "$OUT/frames.avi" "$CACHE/peers/frames_640x480.avi"
+  WORK=$CACHE/peers OUT=$CACHE/peers/out SHARED=$ROOT/../shared MODEL=$OUT/bundle/model.onnx "$peers/peer_python.sh" "$(pick small full)" | tee -a "$RESULTS"
+}
+
+part_outbox() {
+  forget outbox
+  "$BIN/outbox" -n "$(pick 100000 1000000)" | tee -a "$RESULTS"
+}
+
+part_drain() {
+  forget drain
+  local how
+  for how in none zstd; do "$BIN/drain" -n "$(pick 200000 1000000)" -compress $how | tee -a "$RESULTS"; done
+  "$BIN/drain" -n "$(pick 200000 1000000)" -compress zstd -subscriber | tee -a "$RESULTS"
+}
+
+part_service() {
+  forget start
+  forget steady
+  "$BIN/service" -length "$(pick 60s 180s)" -starts "$(pick 3 7)" | tee -a "$RESULTS"
+}
+
+pure
+"$BIN/fixtures" "$OUT"
+failed=()
+for part in "$@"; do
+  say "== $part ($SIZE)"
+  "part_$part" || failed+=("$part")
+done
+"$BIN/table" "$RESULTS" | tee "$OUT/table.md"
+[ ${#failed[@]} = 0 ] || die "these parts failed: ${failed[*]}"

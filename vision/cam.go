@@ -29,7 +29,8 @@ const idleFPS = 5
 
 func (s *server) newCam(c CameraConfig) *cam {
 	m := &cam{s: s, cfg: c, slot: s.slots[c.Slot]}
-	o := camera.Options{Name: c.Name, Source: c.Source, Width: c.Width, Height: c.Height, FPS: c.FPS, ReadTimeout: c.Stall}
+	o := camera.Options{Name: c.Name, Source: c.Source, Width: c.Width, Height: c.Height, FPS: c.FPS}
+	o.ReadTimeout = c.Stall * 4 / 5 // a driver that can give up by itself does so first: that costs one camera, not the process
 	if m.slot == nil && o.FPS == 0 {
 		o.FPS = idleFPS
 	}

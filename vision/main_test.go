@@ -2,6 +2,7 @@ package vision_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +24,10 @@ import (
 func TestMain(m *testing.M) {
 	switch mode := os.Getenv("HERON_VISION_TEST"); mode {
 	case "":
+		flag.Parse()
+		if err := flag.Set("test.parallel", "8"); err != nil { // most of them wait, not work
+			panic(err)
+		}
 		goleak.VerifyTestMain(m)
 	case "parent":
 		parent()

@@ -5,21 +5,30 @@ import (
 	"log/slog"
 	"strings"
 
+	"heron/camera"
+	"heron/camera/opencv"
+	"heron/camera/replay"
 	"heron/inference"
 	"heron/inference/onnx"
 	"heron/inference/scripted"
 	"heron/vision"
 )
 
-// drivers are all that this build has. Which cameras and decoders there are depends on the build tag opencv: see cameras.
+// drivers are all that this program has. Without OpenCV (build tag opencv) or cgo those that need them say so when they are asked for.
 func drivers(log *slog.Logger) vision.Drivers {
 	d := vision.Drivers{
-		Version: version,
-		Engines: map[string]inference.Opener{"onnx": onnx.Open, "scripted": scripted.Open},
-		Report:  report,
-		Log:     log,
+		Version:     version,
+		Camera:      camera.FirstOf(replay.New(opencv.Decoder()), opencv.Open),
+		CameraNames: []string{"replay"},
+		Engines:     map[string]inference.Opener{"onnx": onnx.Open, "scripted": scripted.Open},
+		Report:      report,
+		Picture:     replay.Files{Decode: opencv.Decoder()}.Read,
+		Encode:      opencv.Encoder(),
+		Log:         log,
 	}
-	cameras(&d)
+	if v := opencv.Version(); v != "" {
+		d.CameraNames = append(d.CameraNames, "opencv "+v)
+	}
 	return d
 }
 

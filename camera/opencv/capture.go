@@ -23,6 +23,7 @@ type capture struct {
 	retry         time.Duration                      // V4L2: what fails sooner than this is tried again
 	width, height int                                // of the last frame: what the next one is expected to have
 	frames        int                                // of this round through a recording
+	total         int                                // frames that a file says it has, more or less; 0 is unknown
 	seq           uint64
 }
 
@@ -60,6 +61,10 @@ func (c *capture) failed(err error, took time.Duration) error {
 		return fmt.Errorf("%s: %w", c.what, err)
 	case c.recorded && c.frames == 0:
 		return fmt.Errorf("%s: not one frame can be decoded", c.what)
+	case c.recorded && c.frames < c.total*9/10-1:
+		err := fmt.Errorf("%s: ends after %d of about %d frames, the rest is damaged: %w", c.what, c.frames, c.total, camera.ErrTemporary)
+		c.total = 0 // say it once; the next read ends the round
+		return err
 	case c.recorded && c.again != nil:
 		return c.rewind()
 	case c.recorded:

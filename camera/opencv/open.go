@@ -131,6 +131,7 @@ func openFile(o camera.Options) (camera.Device, error) {
 	}
 	c := &capture{vc: vc}
 	c.what, c.recorded, c.clock = "file: "+a.Path, true, true
+	c.total = int(vc.Get(gocv.VideoCaptureFrameCount))
 	if loop {
 		c.again = again
 	}
@@ -150,10 +151,9 @@ const (
 	propReadTimeout gocv.VideoCaptureProperties = 54
 )
 
-// wholeRate is how much faster than wanted a stream must be for its frames to be taken undecoded. FFmpeg's decoder costs 1.3 ms a frame
-// at 640×480 and must decode all; OpenCV's JPEG decoder costs 1.9 ms and decodes only those that are wanted.
-const wholeRate = 1.5
-
+// openStream takes a JPEG stream undecoded: frames that nobody wants cost 0.06 ms then, and a change of resolution is followed, which
+// OpenCV 4.6's FFmpeg backend does not (it goes on with the old size). Recordings, of which every frame is wanted, leave the decoding
+// to FFmpeg: 1.4 ms a frame at 640×480 instead of 1.9.
 func openStream(ctx context.Context, o camera.Options) (camera.Device, error) {
 	began := time.Now()
 	vc, err := openFFmpeg(o.Source, o)
@@ -163,8 +163,7 @@ func openStream(ctx context.Context, o camera.Options) (camera.Device, error) {
 	c := &capture{vc: vc}
 	c.what, c.clock = camera.Redact(o.Source), true
 	codec := strings.ToUpper(vc.CodecString())
-	jpeg := codec == "MJPG" || codec == "MJPE"
-	if jpeg && o.FPS > 0 && vc.Get(gocv.VideoCaptureFPS) >= wholeRate*o.FPS {
+	if codec == "MJPG" || codec == "MJPE" {
 		vc.Set(gocv.VideoCaptureFormat, -1)
 		return newUndecoded(c), nil
 	}

@@ -163,7 +163,7 @@ func (c *checker) quant(at string, t DType, q *Quant) {
 	case Int8:
 		c.want(q.ZeroPoint >= -128 && q.ZeroPoint <= 127, at+".zero_point", q.ZeroPoint, "-128 to 127")
 	default:
-		c.want(false, at, "set", "no quant for float32")
+		c.want(false, at, *q, "none for float32")
 	}
 }
 

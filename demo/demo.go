@@ -87,7 +87,7 @@ const (
 	stopPatience    = 15 * time.Second
 )
 
-// Run sets everything up, runs the demo, takes it down and says how it went. An error means that it could not be run;
+// Run sets everything up, runs the demo, takes it down, and prints and returns how it went. An error means that it could not be run;
 // whether what it showed was right is in the Summary's Verdict.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if o.Seed == 0 {
@@ -109,7 +109,10 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if s.log.Close(); err != nil {
 		return sum, fmt.Errorf("%w (the agent's log: %s)", err, s.log.Name())
 	}
-	return sum, os.RemoveAll(dir)
+	if err := os.RemoveAll(dir); err != nil {
+		return sum, fmt.Errorf("demo: %w", err)
+	}
+	return sum, sum.print(o.Out, o.JSON)
 }
 
 // stage is everything the demo holds while it runs.

@@ -103,7 +103,7 @@ func (s *screen) lines(p present) []string {
 	row := func(name, text string) string { return "  " + s.paint(dim, fmt.Sprintf("%-14s", name)) + text }
 	head := "  " + s.paint(bold, "heron demo") + s.paint(dim, "   a bottling line, classified on this machine")
 	if p.left > 0 {
-		head += s.paint(dim, fmt.Sprintf(" · %d s left", int(p.left.Seconds()+1)))
+		head += s.paint(dim, fmt.Sprintf(" · %d s left", int((p.left+time.Second-1).Seconds())))
 	}
 	out := []string{"", head, "",
 		row("camera", s.paint(classColour(p.shown()), p.shown())),

@@ -35,7 +35,7 @@ func (i *inbox) has(topic string) bool {
 
 func connect(t *testing.T, url string) mqtt.Client {
 	t.Helper()
-	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("device").SetProtocolVersion(4).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(20 * time.Second))
+	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("device").SetProtocolVersion(4).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(20 * time.Second).SetWriteTimeout(100 * time.Millisecond))
 	if tok := c.Connect(); !tok.WaitTimeout(20*time.Second) || tok.Error() != nil {
 		t.Fatalf("connect: %v", tok.Error())
 	}

@@ -1,0 +1,415 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/image/bmp"
+
+	"heron/camera"
+)
+
+// quarters is a picture whose corners have the colours red, green, blue, white (left to right, top to bottom); 48×32.
+func quarters() *image.NRGBA {
+	m := image.NewNRGBA(image.Rect(0, 0, 48, 32))
+	for y := range 32 {
+		for x := range 48 {
+			c := [4]color.NRGBA{{250, 0, 0, 255}, {0, 250, 0, 255}, {0, 0, 250, 255}, {250, 250, 250, 255}}[b2i(x >= 24)+2*b2i(y >= 16)]
+			m.SetNRGBA(x, y, c)
+		}
+	}
+	return m
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// corners names the four corners of a frame by their colours.
+func corners(f *camera.Frame) string {
+	var s strings.Builder
+	for _, at := range [4][2]int{{2, 2}, {f.Width - 3, 2}, {2, f.Height - 3}, {f.Width - 3, f.Height - 3}} {
+		p := f.Pix[at[1]*f.Stride+3*at[0]:]
+		b, g, r := p[0] > 125, p[1] > 125, p[2] > 125
+		switch {
+		case r && g && b:
+			s.WriteByte('W')
+		case r && !g && !b:
+			s.WriteByte('R')
+		case g && !r && !b:
+			s.WriteByte('G')
+		case b && !r && !g:
+			s.WriteByte('B')
+		default:
+			s.WriteByte('?')
+		}
+	}
+	return s.String()
+}
+
+func encoded(t testing.TB, format string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var err error
+	switch format {
+	case "jpg":
+		err = jpeg.Encode(&b, quarters(), &jpeg.Options{Quality: 95})
+	case "png":
+		err = png.Encode(&b, quarters())
+	case "bmp":
+		err = bmp.Encode(&b, quarters())
+	case "gif":
+		err = gif.Encode(&b, quarters(), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// withOrientation puts an EXIF segment behind a JPEG's first marker.
+func withOrientation(jpg []byte, order binary.AppendByteOrder, turn uint16) []byte {
+	tiff := []byte("II*\x00")
+	if order == binary.BigEndian {
+		tiff = []byte("MM\x00*")
+	}
+	tiff = order.AppendUint32(tiff, 8)
+	tiff = order.AppendUint16(tiff, 2)
+	tiff = append(order.AppendUint16(order.AppendUint16(tiff, 0x010f), 2), 0, 0, 0, 4, 'a', 'b', 'c', 0) // maker, to be passed over
+	tiff = order.AppendUint32(order.AppendUint16(order.AppendUint16(tiff, 0x0112), 3), 1)
+	tiff = order.AppendUint16(order.AppendUint16(tiff, turn), 0)
+	tiff = order.AppendUint32(tiff, 0)
+	segment := append([]byte("Exif\x00\x00"), tiff...)
+	out := append([]byte{0xff, 0xd8, 0xff, 0xe1}, binary.BigEndian.AppendUint16(nil, uint16(len(segment)+2))...)
+	return append(append(out, segment...), jpg[2:]...)
+}
+
+func write(t testing.TB, dir, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFormats(t *testing.T) {
+	dir := t.TempDir()
+	for _, format := range []string{"jpg", "png", "bmp", "gif"} {
+		var f camera.Frame
+		if err := (Files{}).Read(write(t, dir, "a."+format, encoded(t, format)), &f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Width != 48 || f.Height != 32 || f.Stride != 144 || len(f.Pix) != 48*32*3 || corners(&f) != "RGBW" || f.Name != "a."+format {
+			t.Errorf("%s: %d×%d %s %q", format, f.Width, f.Height, corners(&f), f.Name)
+		}
+	}
+}
+
+func TestOrientation(t *testing.T) {
+	jpg := encoded(t, "jpg")
+	want := [9]string{"RGBW", "RGBW", "GRWB", "WBGR", "BWRG", "RBGW", "BRWG", "WGBR", "GWRB"} // 0 makes no sense: upright
+	for turn, corner := range want {
+		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+			var f camera.Frame
+			if err := decodeGo(withOrientation(jpg, order, uint16(turn)), &f); err != nil {
+				t.Fatal(err)
+			}
+			w, h := 48, 32
+			if turn >= 5 {
+				w, h = h, w
+			}
+			if corners(&f) != corner || f.Width != w || f.Height != h {
+				t.Errorf("orientation %d, %v: %s %d×%d, want %s", turn, order, corners(&f), f.Width, f.Height, corner)
+			}
+		}
+	}
+}
+
+func TestPixelKinds(t *testing.T) {
+	palette := color.Palette{color.NRGBA{250, 0, 0, 255}, color.NRGBA{0, 250, 0, 255}, color.NRGBA{0, 0, 250, 255}, color.NRGBA{250, 250, 250, 255}}
+	src := quarters()
+	for name, m := range map[string]interface {
+		image.Image
+		Set(x, y int, c color.Color)
+	}{
+		"paletted": image.NewPaletted(src.Rect, palette), "16 bit": image.NewRGBA64(src.Rect), "16 bit with alpha": image.NewNRGBA64(src.Rect),
+		"8 bit": image.NewRGBA(src.Rect), "8 bit with alpha": image.NewNRGBA(src.Rect),
+	} {
+		for y := range 32 {
+			for x := range 48 {
+				c := src.NRGBAAt(x, y)
+				if strings.Contains(name, "alpha") {
+					c.A = 128 // dropped without mixing
+				}
+				m.Set(x, y, c)
+			}
+		}
+		var b bytes.Buffer
+		if err := png.Encode(&b, m); err != nil {
+			t.Fatal(err)
+		}
+		var f camera.Frame
+		if err := decodeGo(b.Bytes(), &f); err != nil || corners(&f) != "RGBW" {
+			t.Errorf("%s: %s %v", name, corners(&f), err)
+		}
+	}
+	grey := image.NewGray(image.Rect(0, 0, 9, 7))
+	grey.SetGray(8, 6, color.Gray{77})
+	var b bytes.Buffer
+	if err := png.Encode(&b, grey); err != nil {
+		t.Fatal(err)
+	}
+	var f camera.Frame
+	if err := decodeGo(b.Bytes(), &f); err != nil || !slices.Equal(f.Pix[len(f.Pix)-6:], []byte{0, 0, 0, 77, 77, 77}) {
+		t.Errorf("grey: %v %v", f.Pix[len(f.Pix)-6:], err)
+	}
+}
+
+func TestBadFilesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	huge := bytes.Clone(encoded(t, "png"))
+	binary.BigEndian.PutUint32(huge[16:], 60000) // the header's width and height; its checksum too
+	binary.BigEndian.PutUint32(huge[20:], 60000)
+	binary.BigEndian.PutUint32(huge[29:], crc(huge[12:29]))
+	hugeBMP := bytes.Clone(encoded(t, "bmp"))
+	binary.LittleEndian.PutUint32(hugeBMP[18:], 1<<30)
+	pipe := filepath.Join(dir, "pipe.jpg")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	big := write(t, dir, "big.jpg", nil)
+	if err := os.Truncate(big, MaxFileBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.jpg"):  "no such file",
+		dir:                             "is a folder",
+		write(t, dir, "empty.jpg", nil): "is empty",
+		write(t, dir, "text.jpg", []byte("hello, I am no picture")): "not a picture",
+		write(t, dir, "cut.jpg", encoded(t, "jpg")[:300]):           "damaged jpeg",
+		write(t, dir, "cut.png", encoded(t, "png")[:60]):            "damaged png",
+		write(t, dir, "cut.bmp", encoded(t, "bmp")[:30]):            "damaged",
+		write(t, dir, "huge.png", huge):                             "100 megapixels",
+		write(t, dir, "huge.bmp", hugeBMP):                          "100 megapixels",
+		big:                                                         "limit of 64 MiB",
+		pipe:                                                        "not a regular file",
+	} {
+		var f camera.Frame
+		err := (Files{}).Read(path, &f)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %q", filepath.Base(path), err, want)
+		}
+	}
+	if err := (Files{}).Read(filepath.Join(dir, "none.jpg"), &camera.Frame{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func crc(b []byte) uint32 {
+	c := ^uint32(0)
+	for _, v := range b {
+		c ^= uint32(v)
+		for range 8 {
+			c = c>>1 ^ 0xedb88320*(c&1)
+		}
+	}
+	return ^c
+}
+
+func TestInjectedDecoder(t *testing.T) {
+	dir := t.TempDir()
+	calls := 0
+	files := Files{Decode: func(data []byte, f *camera.Frame) error { calls++; return decodeGo(data, f) }}
+	for _, format := range []string{"jpg", "png", "bmp", "gif"} {
+		if err := files.Read(write(t, dir, "a."+format, encoded(t, format)), &camera.Frame{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if calls != 3 {
+		t.Errorf("%d calls, want 3: all but the gif", calls)
+	}
+}
+
+// run opens a source and starts it.
+func run(t *testing.T, source string, fps float64) (*camera.Source, context.Context) {
+	t.Helper()
+	s, err := camera.New(camera.Config{Options: camera.Options{Name: "cam", Source: source, FPS: fps}, Open: New(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return s, ctx
+}
+
+func names(t *testing.T, s *camera.Source, ctx context.Context, most int) (got []string, end error) {
+	t.Helper()
+	for len(got) < most {
+		f, err := s.Next(ctx)
+		if err != nil {
+			return got, err
+		}
+		got = append(got, f.Name)
+		s.Release(f)
+	}
+	return got, nil
+}
+
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "c.PNG", encoded(t, "png"))
+	write(t, dir, "a.jpg", encoded(t, "jpg"))
+	write(t, dir, "b.jpg", encoded(t, "jpg")[:200]) // broken: named, counted, skipped
+	write(t, dir, "d.bmp", encoded(t, "bmp"))
+	write(t, dir, "notes.txt", []byte("no picture"))
+	write(t, dir, ".hidden.jpg", nil)
+	s, ctx := run(t, "pictures:"+dir, 0)
+	got, end := names(t, s, ctx, 100)
+	if !slices.Equal(got, []string{"a.jpg", "c.PNG", "d.bmp"}) || end != io.EOF {
+		t.Errorf("%v %v", got, end)
+	}
+	if st := s.Stats(); st.State != camera.Ended || st.Errors != 1 || !strings.Contains(st.LastError, "b.jpg") || st.Dropped != 0 {
+		t.Errorf("%+v", st)
+	}
+
+	s, ctx = run(t, "pictures:"+dir+"?loop=true", 0)
+	got, end = names(t, s, ctx, 7)
+	if !slices.Equal(got, []string{"a.jpg", "c.PNG", "d.bmp", "a.jpg", "c.PNG", "d.bmp", "a.jpg"}) || end != nil {
+		t.Errorf("%v %v", got, end)
+	}
+	s, ctx = run(t, "pictures:"+filepath.Join(dir, "c.PNG"), 0)
+	if got, end = names(t, s, ctx, 7); !slices.Equal(got, []string{"c.PNG"}) || end != io.EOF {
+		t.Errorf("%v %v", got, end)
+	}
+}
+
+func TestFolderWithoutGoodPictures(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.jpg", []byte("x"))
+	s, ctx := run(t, "pictures:"+dir+"?loop=true", 0)
+	for s.Stats().State != camera.Reopening {
+		if ctx.Err() != nil {
+			t.Fatalf("%+v", s.Stats())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if st := s.Stats(); !strings.Contains(st.LastError, "not one of the folder's files") || st.Read != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestOpenFailures(t *testing.T) {
+	open := New(nil)
+	for source, want := range map[string]string{
+		"pictures:":                      "no folder given",
+		"pictures:/no/such/folder":       "no such folder or file",
+		"pictures:" + t.TempDir():        "holds no .jpg",
+		"pictures:/tmp?loop=perhaps":     "true or false",
+		"pictures:/tmp?speed=2":          "unknown option",
+		"testcard:/x":                    "takes no path",
+		"testcard:?width=9":              "between 16 and 8192",
+		"testcard:?width=wide":           "not a whole number",
+		"testcard:?fps=0":                "between 1 and 1000",
+		"v4l2:/dev/video0":               camera.ErrNotMine.Error(),
+		"rtsp://user:secret@host/stream": camera.ErrNotMine.Error(),
+	} {
+		_, err := open(t.Context(), camera.Options{Source: source})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", source, err, want)
+		}
+	}
+}
+
+func TestCardMoves(t *testing.T) {
+	s, ctx := run(t, "testcard:?width=320&height=200&fps=100", 0)
+	var last []byte
+	for range 10 {
+		f, err := s.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Width != 320 || f.Height != 200 || len(f.Pix) != 320*200*3 {
+			t.Fatalf("%d×%d", f.Width, f.Height)
+		}
+		if bytes.Equal(last, f.Pix) {
+			t.Error("two frames are the same")
+		}
+		last = append(last[:0], f.Pix...)
+		s.Release(f)
+	}
+	var q camera.Quality
+	if facts := q.Assess(&camera.Frame{Pix: last, Width: 320, Height: 200, Stride: 960}, true); facts != nil {
+		t.Errorf("the test card is %v", facts)
+	}
+}
+
+func TestCardKeepsItsRate(t *testing.T) {
+	for size, want := range map[string][2]int{"": {640, 480}, "?width=16&height=16": {16, 16}} {
+		d, err := New(nil)(t.Context(), camera.Options{Source: "testcard:" + size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f camera.Frame
+		begin := time.Now()
+		for range 4 {
+			if err := d.Read(&f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begin); took < 115*time.Millisecond || [2]int{f.Width, f.Height} != want {
+			t.Errorf("4 frames at 25 a second took %v; %d×%d", took, f.Width, f.Height)
+		}
+		time.Sleep(200 * time.Millisecond)
+		was := f.Seq
+		if err := d.Read(&f); err != nil || f.Seq < was+4 {
+			t.Errorf("after a pause frame %d follows %d: %v", f.Seq, was, err)
+		}
+	}
+}
+
+// FuzzDecode: hostile files must give an error or a whole frame (V9).
+func FuzzDecode(f *testing.F) {
+	for _, format := range []string{"jpg", "png", "bmp", "gif"} {
+		f.Add(encoded(f, format))
+	}
+	f.Add(withOrientation(encoded(f, "jpg"), binary.BigEndian, 6))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		format, w, h, err := header(data)
+		if err != nil || w*h > 1<<20 { // large ones are as good, but slow
+			return
+		}
+		var frame camera.Frame
+		if err := (Files{}).decode(data, &frame); err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("an error of more than one line: %q", err)
+			}
+			return
+		}
+		if len(frame.Pix) != frame.Stride*frame.Height || frame.Stride != 3*frame.Width || frame.Width*frame.Height != w*h && format != "gif" {
+			t.Error(fmt.Sprintf("%s %d×%d became %d×%d, %d bytes", format, w, h, frame.Width, frame.Height, len(frame.Pix)))
+		}
+	})
+}

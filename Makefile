@@ -20,7 +20,7 @@ help: ## this list
 demo: build ## set-up, then a synthetic camera classified, the broker taken away and brought back (FOR=30s stops by itself)
 	@exec bin/heron demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
-build: ## bin/heron and bin/heron-vision, with the libraries they open at run time under bin/lib (OPENCV=system or slim)
+build: ## bin/heron and bin/heron-vision, with the libraries they open at run time under bin/lib (OPENCV=system)
 	@scripts/setup.sh build
 	@scripts/build.sh
 

@@ -48,12 +48,16 @@ func unpack(r io.Reader, dir string, lim limits) error {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	defer dec.Close()
+	return untar(&bounded{r: dec, packed: packed, lim: lim}, dir, lim)
+}
+
+// untar does the same for the archive without its compression.
+func untar(plain io.Reader, dir string, lim limits) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	defer root.Close()
-	plain := &bounded{r: dec, packed: packed, lim: lim}
 	u := unpacker{root: root, lim: lim, seen: map[string]bool{}}
 	tr := tar.NewReader(plain)
 	for {
@@ -62,7 +66,7 @@ func unpack(r io.Reader, dir string, lim limits) error {
 			return nothingMore(plain)
 		}
 		if err != nil {
-			return fmt.Errorf("unpack: the archive is damaged: %w", err)
+			return fmt.Errorf("unpack: %w", damaged(err))
 		}
 		if err := u.entry(h, tr); err != nil {
 			return fmt.Errorf("unpack: %w", err)
@@ -82,9 +86,34 @@ func nothingMore(r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("unpack: the archive is damaged: %w", err)
+			return fmt.Errorf("unpack: %w", damaged(err))
 		}
 	}
+}
+
+// limitError is an archive that asks for too much, which is not the same as a damaged one.
+type limitError string
+
+func (e limitError) Error() string { return string(e) }
+
+// damaged is what a failed read means, unless a limit stopped it.
+func damaged(err error) error {
+	var limit limitError
+	if errors.As(err, &limit) {
+		return limit
+	}
+	return fmt.Errorf("the archive is damaged: %w", err)
+}
+
+// content tells failed reads of the archive from failed writes to the disk.
+type content struct{ r io.Reader }
+
+func (c content) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = damaged(err)
+	}
+	return n, err
 }
 
 type unpacker struct {
@@ -109,6 +138,11 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		return fmt.Errorf("the archive has more than %d entries", u.lim.files)
 	}
 	u.seen[name] = true
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse") { // a few bytes that become as many as they like
+			return fmt.Errorf("%s is a sparse file; a bundle has plain files only", name)
+		}
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return u.root.MkdirAll(name, 0o755)
@@ -132,7 +166,7 @@ func (u *unpacker) file(name string, size int64, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
+	_, err = io.Copy(f, content{r})
 	if err == nil {
 		err = f.Sync()
 	}
@@ -185,7 +219,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	headers := int64(b.lim.files+2) * 4096 // of tar itself
 	if b.n > b.lim.total+headers || b.n > b.lim.slack+b.lim.ratio*b.packed.n {
-		return 0, fmt.Errorf("it unpacks to more than %d MiB, or to more than %d times its own size", b.lim.total>>20, b.lim.ratio)
+		return 0, limitError(fmt.Sprintf("it unpacks to more than %d MiB, or to more than %d times its own size", b.lim.total>>20, b.lim.ratio))
 	}
 	return n, err
 }

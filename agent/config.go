@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"heron/agent/events"
+)
+
+// Config is heron.yaml. docs/config.md is its manual; unknown keys are errors.
+type Config struct {
+	Device  Device        `yaml:"device"`
+	Cameras []Camera      `yaml:"cameras"`
+	Models  []Model       `yaml:"models"`
+	Events  events.Config `yaml:"events"`
+	Outbox  Outbox        `yaml:"outbox"`
+	Uplink  Uplink        `yaml:"uplink"`
+	Vision  Vision        `yaml:"vision"`
+	Status  Status        `yaml:"status"`
+	Log     Log           `yaml:"log"`
+}
+
+// Device names this device to the fleet.
+type Device struct {
+	Group string `yaml:"group"` // default "default"
+	ID    string `yaml:"id"`    // default: made from the machine's identity
+}
+
+// Camera is one camera.
+type Camera struct {
+	Name   string        `yaml:"name"`
+	Source string        `yaml:"source"`
+	FPS    *float64      `yaml:"fps"`   // frames classified a second, at most; 0 is every frame; default 10
+	Size   Size          `yaml:"size"`  // default: the camera's own
+	Stall  time.Duration `yaml:"stall"` // default 5s
+}
+
+// Model is one model slot.
+type Model struct {
+	Slot    string      `yaml:"slot"` // default "main"
+	Bundle  string      `yaml:"bundle"`
+	Engine  EngineOrder `yaml:"engine"`  // default auto
+	Threads int         `yaml:"threads"` // default: the engine's choice
+	Cameras []string    `yaml:"cameras"` // default: all cameras
+}
+
+// Outbox bounds what waits for the link.
+type Outbox struct {
+	Path    string `yaml:"path"`     // default /var/lib/heron/outbox.db
+	MaxSize Bytes  `yaml:"max_size"` // default 512MiB
+}
+
+// Uplink is the way to the broker.
+type Uplink struct {
+	Broker      string        `yaml:"broker"` // empty: nothing is sent, results are kept
+	Root        string        `yaml:"root"`   // default heron/v1
+	Credentials Credentials   `yaml:"credentials"`
+	Results     string        `yaml:"results"`   // every, events, rollups; default every
+	Compress    string        `yaml:"compress"`  // none, zstd; default none
+	KeepAlive   time.Duration `yaml:"keepalive"` // default 30s
+	Backfill    float64       `yaml:"backfill"`  // records a second at most on h/; 0 is no cap
+}
+
+// Credentials are named by file, so that no secret stands in the configuration.
+type Credentials struct {
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+	Cert         string `yaml:"cert"`
+	Key          string `yaml:"key"`
+	CA           string `yaml:"ca"`
+}
+
+// Vision says how heron gets its heron-vision.
+type Vision struct {
+	Command   string        `yaml:"command"`    // default heron-vision, beside heron or on PATH
+	Socket    string        `yaml:"socket"`     // instead of command: one connection, one process
+	Inference time.Duration `yaml:"inference"`  // one inference may take so long; default 5s
+	Load      time.Duration `yaml:"load"`       // loading the models may take so long; default 20s
+	MaxMemory Bytes         `yaml:"max_memory"` // resident; default 1GiB
+}
+
+// Status is the local page.
+type Status struct {
+	Listen string   `yaml:"listen"` // default 127.0.0.1:8642; off: none
+	Hosts  []string `yaml:"hosts"`  // further names that the page may be called by
+}
+
+// Log says what goes to standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error; default info
+	Format string `yaml:"format"` // auto, text, json, journal; default auto
+}
+
+// Size is a picture size written as 640x480; zero is the camera's own.
+type Size struct{ Width, Height int }
+
+var sizeForm = regexp.MustCompile(`^([1-9][0-9]{0,4})x([1-9][0-9]{0,4})$`)
+
+// UnmarshalYAML reads WIDTHxHEIGHT.
+func (s *Size) UnmarshalYAML(unmarshal func(any) error) error {
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	m := sizeForm.FindStringSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("size is %q, expected WIDTHxHEIGHT such as 640x480", text)
+	}
+	s.Width, _ = strconv.Atoi(m[1]) // digits only
+	s.Height, _ = strconv.Atoi(m[2])
+	return nil
+}
+
+// MarshalYAML writes what UnmarshalYAML reads.
+func (s Size) MarshalYAML() (any, error) {
+	if s.Width == 0 {
+		return nil, nil
+	}
+	return fmt.Sprintf("%dx%d", s.Width, s.Height), nil
+}
+
+// Bytes is an amount written as 512MiB, 1GiB, 64KiB, 500MB or a plain number.
+type Bytes int64
+
+var units = []struct {
+	name string
+	size int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+
+// UnmarshalYAML reads a number with a unit.
+func (b *Bytes) UnmarshalYAML(unmarshal func(any) error) error {
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	for _, u := range units {
+		number, ok := strings.CutSuffix(text, u.name)
+		if !ok {
+			continue
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || !(v >= 0) || v*float64(u.size) > 1<<60 {
+			break
+		}
+		*b = Bytes(v * float64(u.size))
+		return nil
+	}
+	return fmt.Errorf("%q is no amount of bytes, expected for example 512MiB", text)
+}
+
+// MarshalYAML writes the largest binary unit that divides the amount.
+func (b Bytes) MarshalYAML() (any, error) {
+	for _, u := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		for _, v := range units {
+			if v.name == u && b != 0 && int64(b)%v.size == 0 {
+				return fmt.Sprintf("%d%s", int64(b)/v.size, u), nil
+			}
+		}
+	}
+	return int64(b), nil
+}
+
+// EngineOrder is an ordered list of engine names; empty is auto, the bundle's own order.
+type EngineOrder []string
+
+// UnmarshalYAML reads auto, one name, or a list of names.
+func (e *EngineOrder) UnmarshalYAML(unmarshal func(any) error) error {
+	var list []string
+	if err := unmarshal(&list); err == nil {
+		*e = list
+		return nil
+	}
+	var one string
+	if err := unmarshal(&one); err != nil {
+		return fmt.Errorf("engine is auto, a name, or a list of names such as [edgetpu, onnx]")
+	}
+	if *e = nil; one != "auto" && one != "" {
+		*e = EngineOrder{one}
+	}
+	return nil
+}
+
+// MarshalYAML writes auto for the empty order.
+func (e EngineOrder) MarshalYAML() (any, error) {
+	if len(e) == 0 {
+		return "auto", nil
+	}
+	return []string(e), nil
+}
+
+var _ yaml.InterfaceUnmarshaler = (*Size)(nil)
+
+// Defaults fills in what the file leaves out.
+func (c *Config) Defaults() {
+	setDefault(&c.Device.Group, "default")
+	if c.Device.ID == "" {
+		c.Device.ID = machineID()
+	}
+	for i := range c.Cameras {
+		cam := &c.Cameras[i]
+		if cam.FPS == nil {
+			fps := 10.0
+			cam.FPS = &fps
+		}
+		setDefault(&cam.Stall, 5*time.Second)
+	}
+	for i := range c.Models {
+		m := &c.Models[i]
+		setDefault(&m.Slot, "main")
+		if m.Cameras == nil {
+			for _, cam := range c.Cameras {
+				m.Cameras = append(m.Cameras, cam.Name)
+			}
+		}
+	}
+	setDefault(&c.Outbox.Path, "/var/lib/heron/outbox.db")
+	setDefault(&c.Outbox.MaxSize, 512<<20)
+	setDefault(&c.Uplink.Root, "heron/v1")
+	setDefault(&c.Uplink.Results, "every")
+	setDefault(&c.Uplink.Compress, "none")
+	setDefault(&c.Uplink.KeepAlive, 30*time.Second)
+	if c.Vision.Socket == "" {
+		setDefault(&c.Vision.Command, "heron-vision")
+	}
+	setDefault(&c.Vision.Inference, 5*time.Second)
+	setDefault(&c.Vision.Load, 20*time.Second)
+	setDefault(&c.Vision.MaxMemory, 1<<30)
+	setDefault(&c.Status.Listen, "127.0.0.1:8642")
+	setDefault(&c.Log.Level, "info")
+	setDefault(&c.Log.Format, "auto")
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// DefaultEvents are the rules that hold when the configuration has none.
+func DefaultEvents() events.Config { return events.DefaultConfig() }

@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"heron/sync/outbox"
+	"heron/sync/uplink"
+	"heron/vision"
+)
+
+// States of the device, best first.
+const (
+	stateOK       = "ok"
+	stateDegraded = "degraded" // does its job in part, or with a helper missing
+	stateFailed   = "failed"   // no camera is being classified
+)
+
+// reason is one thing that is not as it should be.
+type reason struct {
+	Code, Camera   string // together its identity
+	Severity       string // warning, critical
+	Text, NextStep string
+	Since          time.Time // filled in by the watch
+}
+
+// facts is what assess judges: copies of counters, nothing live.
+type facts struct {
+	now     time.Time
+	started time.Time
+	cameras []Camera
+	models  []Model
+	vision  vision.ClientStats
+	outbox  outbox.Stats
+	uplink  uplink.Stats
+	linked  bool                // a broker is configured
+	unfit   map[string][]string // camera → facts of its last frame
+	fullAt  time.Time           // when the outbox last dropped records because it was full
+}
+
+// grace is how long a part may take to start, or the link to be away, before that is worth a reason.
+const grace = 30 * time.Second
+
+// assess derives the device's state from its parts' counters. It is pure: the same facts give the same answer.
+func assess(f facts) (state string, reasons []reason) {
+	working := 0
+	for _, cam := range f.cameras {
+		r, ok := assessCamera(f, cam)
+		if ok {
+			working++
+		}
+		reasons = append(reasons, r...)
+	}
+	reasons = append(reasons, assessVision(f)...)
+	reasons = append(reasons, assessOutbox(f)...)
+	reasons = append(reasons, assessUplink(f)...)
+	state = stateOK
+	if len(reasons) > 0 {
+		state = stateDegraded
+	}
+	ended := f.vision.State == "ended"
+	if working == 0 && !ended && f.now.Sub(f.started) > 5*time.Second {
+		state = stateFailed
+	}
+	return state, reasons
+}
+
+// assessCamera says what is wrong with one camera, and whether its frames are being classified.
+func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
+	i := slices.IndexFunc(f.vision.Cameras, func(s vision.CameraStats) bool { return s.Name == cam.Name })
+	if i < 0 || f.vision.State != "running" {
+		return nil, false // heron-vision's own reason says why
+	}
+	s := f.vision.Cameras[i]
+	add := func(code, severity, next, format string, args ...any) {
+		reasons = append(reasons, reason{Code: code, Camera: cam.Name, Severity: severity, NextStep: next, Text: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case s.State == "ended":
+		return nil, true
+	case s.State == "reopening" || s.State == "opening" && s.Errors > 0:
+		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
+	case s.FrameAge > cam.Stall.Seconds():
+		add("camera-stale", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
+	}
+	for _, fact := range f.unfit[cam.Name] {
+		add("camera-"+fact, "warning", "look at the camera's picture; clean or uncover the lens, check the light", "camera %s: the picture is %s", cam.Name, fact)
+	}
+	if !f.classified(cam.Name) {
+		return reasons, false
+	}
+	return reasons, s.State == "running" && s.FrameAge >= 0 && s.FrameAge <= cam.Stall.Seconds()
+}
+
+// classified says whether a loaded model looks at this camera.
+func (f facts) classified(camera string) bool {
+	return slices.ContainsFunc(f.models, func(m Model) bool {
+		return slices.Contains(m.Cameras, camera) && !slices.ContainsFunc(f.vision.Refusals, func(r vision.Refused) bool { return r.Slot == m.Slot })
+	})
+}
+
+func assessVision(f facts) (out []reason) {
+	v := f.vision
+	for _, r := range v.Refusals {
+		out = append(out, reason{Code: "model-refused", Camera: r.Slot, Severity: "critical", NextStep: r.NextStep, Text: fmt.Sprintf("model slot %s: %s", r.Slot, r.Reason)})
+	}
+	switch {
+	case v.State == "crash-loop":
+		out = append(out, reason{Code: "vision-crash-loop", Severity: "critical", NextStep: "heron-vision's own words are in the log (journalctl -u heron)",
+			Text: fmt.Sprintf("heron-vision keeps ending: %s; next try in %.0f s", v.LastReason, v.RetryIn.Seconds())})
+	case v.State != "running" && v.State != "ended" && v.State != "refused" && f.now.Sub(v.Since) > 3*time.Second:
+		out = append(out, reason{Code: "vision-not-running", Severity: "critical", NextStep: "wait, or see the log (journalctl -u heron)", Text: "heron-vision is " + v.State + "; " + v.LastReason})
+	case v.Restarts > 0 && f.now.Sub(v.LastAt) < grace:
+		out = append(out, reason{Code: "vision-replaced", Severity: "warning", Text: v.LastReason})
+	}
+	return out
+}
+
+func assessOutbox(f facts) (out []reason) {
+	switch o := f.outbox; {
+	case o.State == "memory":
+		out = append(out, reason{Code: "disk-failing", Severity: "critical", Text: "results are kept in memory only: " + o.Reason, NextStep: "check the disk under the outbox: space, mount, health"})
+	case o.State == "failed":
+		out = append(out, reason{Code: "outbox-failed", Severity: "critical", Text: "results cannot be kept: " + o.Reason, NextStep: "check outbox.path"})
+	case o.State == "opening" && f.now.Sub(f.started) > grace:
+		out = append(out, reason{Code: "outbox-opening", Severity: "warning", Text: "the outbox is still being opened and checked; results wait in memory"})
+	}
+	if n := f.outbox.Quarantined; n > 0 {
+		out = append(out, reason{Code: "outbox-damaged", Severity: "warning", NextStep: "check the disk; `heron outbox verify` reads what is there now",
+			Text: fmt.Sprintf("a damaged outbox was set aside; %d records were brought over, %d lost", f.outbox.Salvaged, f.outbox.Dropped["corrupt"])})
+	}
+	if n := f.outbox.Dropped["full"]; n > 0 && f.now.Sub(f.fullAt) < 10*time.Minute {
+		out = append(out, reason{Code: "outbox-full", Severity: "warning", Text: fmt.Sprintf("the outbox is full; %d of the oldest records were dropped", n), NextStep: "bring the link back, or raise outbox.max_size"})
+	}
+	return out
+}
+
+func assessUplink(f facts) []reason {
+	if !f.linked {
+		return nil
+	}
+	u := f.uplink
+	switch {
+	case u.State == "refused":
+		return []reason{{Code: "link-refused", Severity: "critical", Text: "the broker does not let us in: " + u.Reason, NextStep: "check uplink.credentials and the broker's access list"}}
+	case u.State != "online" && f.now.Sub(u.Since) > grace:
+		return []reason{{Code: "link-down", Severity: "warning", Text: "no link to the broker: " + u.Reason, NextStep: "results are kept and sent later; check the network if this lasts"}}
+	}
+	return nil
+}
+
+// watch remembers since when each reason holds and tells what began and what ended.
+type watch struct {
+	state   string
+	reasons []reason
+}
+
+// update takes a new assessment and returns the reasons that began and those that ended.
+func (w *watch) update(now time.Time, state string, reasons []reason) (began, ended []reason, changed bool) {
+	same := func(a reason) func(reason) bool {
+		return func(b reason) bool { return a.Code == b.Code && a.Camera == b.Camera }
+	}
+	for i := range reasons {
+		if k := slices.IndexFunc(w.reasons, same(reasons[i])); k >= 0 {
+			reasons[i].Since = w.reasons[k].Since
+			continue
+		}
+		reasons[i].Since = now
+		began = append(began, reasons[i])
+	}
+	for _, old := range w.reasons {
+		if !slices.ContainsFunc(reasons, same(old)) {
+			ended = append(ended, old)
+		}
+	}
+	changed = state != w.state || len(began)+len(ended) > 0
+	w.state, w.reasons = state, reasons
+	return began, ended, changed
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"heron/sync/outbox"
+	"heron/sync/uplink"
+	"heron/vision"
+)
+
+// healthy is a device that does its job.
+func healthy(now time.Time) facts {
+	return facts{
+		now: now, started: now.Add(-time.Hour), linked: true,
+		cameras: []Camera{{Name: "front", Source: "rtsp://u:secret@cam/1", Stall: 5 * time.Second}},
+		models:  []Model{{Slot: "main", Cameras: []string{"front"}}},
+		vision:  vision.ClientStats{State: "running", Since: now.Add(-time.Hour), Cameras: []vision.CameraStats{{Name: "front", State: "running", FrameAge: 0.1}}},
+		outbox:  outbox.Stats{State: "ok"},
+		uplink:  uplink.Stats{State: "online", Since: now.Add(-time.Hour)},
+	}
+}
+
+func TestAssess(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		change func(*facts)
+		state  string
+		codes  []string
+	}{
+		{"all is well", func(*facts) {}, stateOK, nil},
+		{"camera reopening", func(f *facts) { f.vision.Cameras[0].State, f.vision.Cameras[0].FrameAge = "reopening", 1 }, stateFailed, []string{"camera-failing"}},
+		{"camera stale", func(f *facts) { f.vision.Cameras[0].FrameAge = 6 }, stateFailed, []string{"camera-stale"}},
+		{"covered", func(f *facts) { f.unfit = map[string][]string{"front": {"covered"}} }, stateDegraded, []string{"camera-covered"}},
+		{"crash loop", func(f *facts) { f.vision.State = "crash-loop" }, stateFailed, []string{"vision-crash-loop"}},
+		{"just replaced", func(f *facts) { f.vision.Restarts, f.vision.LastAt = 1, now.Add(-time.Second) }, stateDegraded, []string{"vision-replaced"}},
+		{"replaced long ago", func(f *facts) { f.vision.Restarts, f.vision.LastAt = 1, now.Add(-time.Hour) }, stateOK, nil},
+		{"model refused", func(f *facts) { f.vision.Refusals = []vision.Refused{{Slot: "main", Reason: "digest"}} }, stateFailed, []string{"model-refused"}},
+		{"disk fails", func(f *facts) { f.outbox.State = "memory" }, stateDegraded, []string{"disk-failing"}},
+		{"outbox damaged", func(f *facts) { f.outbox.Quarantined = 1 }, stateDegraded, []string{"outbox-damaged"}},
+		{"full just now", func(f *facts) { f.outbox.Dropped, f.fullAt = map[string]uint64{"full": 3}, now.Add(-time.Minute) }, stateDegraded, []string{"outbox-full"}},
+		{"full yesterday", func(f *facts) { f.outbox.Dropped, f.fullAt = map[string]uint64{"full": 3}, now.Add(-24*time.Hour) }, stateOK, nil},
+		{"link away a moment", func(f *facts) { f.uplink = uplink.Stats{State: "offline", Since: now.Add(-time.Second)} }, stateOK, nil},
+		{"link away", func(f *facts) { f.uplink = uplink.Stats{State: "offline", Since: now.Add(-time.Minute)} }, stateDegraded, []string{"link-down"}},
+		{"refused by the broker", func(f *facts) { f.uplink = uplink.Stats{State: "refused", Since: now} }, stateDegraded, []string{"link-refused"}},
+		{"no broker configured", func(f *facts) { f.linked, f.uplink = false, uplink.Stats{} }, stateOK, nil},
+		{"sources ended", func(f *facts) { f.vision.State, f.vision.Cameras[0].State = "ended", "ended" }, stateOK, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := healthy(now)
+			c.change(&f)
+			state, reasons := assess(f)
+			var codes []string
+			for _, r := range reasons {
+				codes = append(codes, r.Code)
+				if r.Text == "" && r.Code != "vision-replaced" {
+					t.Errorf("%s says nothing", r.Code)
+				}
+			}
+			if state != c.state || !slices.Equal(codes, c.codes) {
+				t.Errorf("got %s %v, want %s %v", state, codes, c.state, c.codes)
+			}
+		})
+	}
+}
+
+func TestWatchKeepsSinceAndTellsChanges(t *testing.T) {
+	var w watch
+	t0 := time.Unix(1000, 0)
+	began, over, changed := w.update(t0, stateDegraded, []reason{{Code: "a"}, {Code: "b", Camera: "x"}})
+	if len(began) != 2 || len(over) != 0 || !changed {
+		t.Fatalf("first: %v %v %v", began, over, changed)
+	}
+	began, over, changed = w.update(t0.Add(time.Second), stateDegraded, []reason{{Code: "b", Camera: "x"}, {Code: "b", Camera: "y"}})
+	if len(began) != 1 || began[0].Camera != "y" || len(over) != 1 || over[0].Code != "a" || !changed {
+		t.Fatalf("second: %v %v %v", began, over, changed)
+	}
+	if !w.reasons[0].Since.Equal(t0) {
+		t.Errorf("since is %v, want the first time", w.reasons[0].Since)
+	}
+	if _, _, changed = w.update(t0.Add(2*time.Second), stateDegraded, []reason{{Code: "b", Camera: "x"}, {Code: "b", Camera: "y"}}); changed {
+		t.Error("nothing changed")
+	}
+}

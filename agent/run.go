@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"heron/sync/message"
+)
+
+// Bounds of an orderly end; systemd's own stop timeout is longer than their sum.
+const (
+	stopVision = 3 * time.Second
+	stopDrain  = 3 * time.Second
+	stopUplink = 3 * time.Second
+	stopOutbox = 10 * time.Second
+	lastWords  = 60 * time.Second // how long --until-drained waits for the link at a time before it says that it waits
+)
+
+// part is one running part: stop it, and done tells how it ended.
+type part struct {
+	name string
+	stop context.CancelFunc
+	done chan error
+}
+
+func start(ctx context.Context, name string, ended chan<- *part, run func(context.Context) error) *part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &part{name: name, stop: cancel, done: make(chan error, 1)}
+	go func() {
+		p.done <- run(ctx)
+		ended <- p
+	}()
+	return p
+}
+
+// end stops p and waits for it within a bound.
+func (p *part) end(bound time.Duration) error {
+	if p == nil {
+		return nil
+	}
+	p.stop()
+	select {
+	case err := <-p.done:
+		p.done <- err
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		return nil
+	case <-time.After(bound):
+		return fmt.Errorf("%s did not end within %v", p.name, bound)
+	}
+}
+
+// Run runs the parts until ctx ends (nil), all is seen and delivered with UntilDrained (nil), or a part fails for good.
+// However it ends, the parts are stopped in reverse: cameras first, the outbox last, so that what was seen is kept.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.page != nil {
+		if err := a.page.Listen(); err != nil {
+			return fmt.Errorf("%w: %w", ErrListen, err)
+		}
+	}
+	ended := make(chan *part, 8)
+	box := start(ctx, "outbox", ended, a.outbox.Run)
+	var up, page *part
+	if a.uplink != nil {
+		up = start(ctx, "uplink", ended, a.uplink.Run)
+	}
+	if a.page != nil {
+		page = start(ctx, "local page", ended, a.page.Run)
+	}
+	eyes := start(ctx, "vision", ended, a.vision.Run)
+	ticks := start(ctx, "clockwork", ended, a.tick)
+	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
+
+	err := a.wait(ctx, ended, eyes)
+	return errors.Join(err, a.shutdown(eyes, ticks, up, box, page))
+}
+
+// wait returns when it is time to stop, with the error of the part that failed.
+func (a *Agent) wait(ctx context.Context, ended <-chan *part, eyes *part) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-ended:
+			err := <-p.done
+			p.done <- err
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			if p != eyes {
+				return fmt.Errorf("%s ended by itself", p.name)
+			}
+			if a.opt.UntilDrained {
+				return a.drain(ctx)
+			}
+			a.log.Info("every source has ended; the page and the link stay up")
+		}
+	}
+}
+
+// drain puts the last rollup and waits, as long as it takes, until nothing is left to deliver.
+func (a *Agent) drain(ctx context.Context) error {
+	a.closeBooks()
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, lastWords)
+		err := a.outbox.Flush(bounded)
+		if err == nil && a.uplink != nil {
+			err = a.outbox.Drained(bounded)
+		}
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			a.log.Info("waiting to deliver what is left", "records", total(a.outbox.Stats().Records), "link", a.uplinkState())
+		}
+	}
+	return nil
+}
+
+func total[K comparable](m map[K]int64) (n int64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+func (a *Agent) uplinkState() string {
+	if a.uplink == nil {
+		return "off"
+	}
+	return a.uplink.Stats().State
+}
+
+func (a *Agent) shutdown(eyes, ticks, up, box, page *part) error {
+	a.log.Info("stopping")
+	err := eyes.end(stopVision)
+	err = errors.Join(err, ticks.end(time.Second))
+	a.closeBooks()
+	bounded, cancel := context.WithTimeout(context.Background(), stopDrain)
+	if a.outbox.Flush(bounded) == nil && a.uplinkState() == "online" {
+		_ = a.outbox.Drained(bounded) // what is not delivered now is on the disk
+	}
+	cancel()
+	err = errors.Join(err, up.end(stopUplink), box.end(stopOutbox), page.end(time.Second))
+	a.log.Info("stopped")
+	return err
+}
+
+// closeBooks puts the records that only a regular end can make: labels left, the unfinished minute.
+func (a *Agent) closeBooks() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := message.Now()
+	for _, e := range a.tracker.Close(now) {
+		a.putEvent(e)
+	}
+	for _, r := range a.rollup.Close(now) {
+		a.outbox.Put(r)
+	}
+}

@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"heron/agent/status"
+	"heron/internal/clock"
+	"heron/sync/message"
+	"heron/vision"
+)
+
+// Snapshot tells the page, /api/v1/status and /metrics the present state. It judges anew at each call, so that the page is never
+// older than the parts' own counters.
+func (a *Agent) Snapshot() status.Snapshot {
+	now := time.Now()
+	f := a.gather(now)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state, reasons := assess(f)
+	own := readProcess(os.Getpid())
+	s := status.Snapshot{
+		At: now, State: state,
+		Device: status.Device{Group: a.conf.Device.Group, ID: a.conf.Device.ID, Agent: a.opt.Version, Boot: clock.BootID(),
+			UptimeS: now.Sub(a.started).Seconds(), Hardware: hardware(), Started: a.started},
+		Vision:  visionView(f.vision),
+		Outbox:  a.outboxView(f),
+		Uplink:  a.uplinkView(f),
+		Process: status.Process{RSS: own.rss, CPUS: own.cpu.Seconds(), Goroutines: runtime.NumGoroutine(), Version: runtime.Version()},
+	}
+	for _, r := range reasons {
+		s.Reasons = append(s.Reasons, status.Reason{Code: r.Code, Since: a.watch.since(r, now), Text: r.Text, NextStep: r.NextStep, Blocking: r.Severity == "critical" && state == stateFailed})
+	}
+	for _, cam := range a.conf.Cameras {
+		s.Cameras = append(s.Cameras, a.cameraView(now, cam, f.vision))
+	}
+	a.modelViews(&s, f.vision)
+	t := a.tracker.Stats()
+	s.Events = status.Events{Entered: t.Entered, Exited: t.Exited, Still: t.Still, Suppressed: t.Suppressed, Unfit: t.Unfit, ClockJumps: t.ClockJumps}
+	return s
+}
+
+// since is when r began, as the watch remembers it; now for what the watch has not seen yet.
+func (w *watch) since(r reason, now time.Time) time.Time {
+	for _, known := range w.reasons {
+		if known.Code == r.Code && known.Camera == r.Camera {
+			return known.Since
+		}
+	}
+	return now
+}
+
+// Picture is the newest frame of a camera as JPEG.
+func (a *Agent) Picture(ctx context.Context, camera string, maxWidth int) ([]byte, error) {
+	p, err := a.vision.Snapshot(ctx, camera, maxWidth)
+	return p.JPEG, err
+}
+
+func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) status.Camera {
+	v := a.views[cam.Name]
+	c := status.Camera{Name: cam.Name, Source: redactURL(cam.Source), State: "opening", FPS: v.fps(now), FrameAgeS: -1, Facts: v.last.Facts}
+	for _, m := range a.conf.Models {
+		if slices.Contains(m.Cameras, cam.Name) {
+			c.Slot = m.Slot
+		}
+	}
+	if i := slices.IndexFunc(vs.Cameras, func(s vision.CameraStats) bool { return s.Name == cam.Name }); i >= 0 {
+		b := vs.Cameras[i]
+		c.State, c.FrameAgeS, c.Width, c.Height, c.LastError = b.State, b.FrameAge, b.Width, b.Height, redactURL(b.LastError)
+	}
+	n := v.count
+	c.Frames, c.Dropped, c.Inferred, c.Reopened, c.Errors = n.Read, n.Dropped, n.Inferred, n.Reopened, n.Errors
+	if o := v.last; !o.At.IsZero() {
+		c.Last = &status.Last{Frame: o.Frame, At: o.At, Name: o.Name, Engine: o.Engine, Model: o.Model, LatMS: o.LatMS, AgeMS: o.AgeMS, Facts: o.Facts, Error: o.Error}
+		for _, s := range o.Top {
+			c.Last.Top = append(c.Last.Top, status.Score{Label: s.Label, Score: s.Score})
+		}
+	}
+	return c
+}
+
+func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
+	inUse := map[string]bool{}
+	for _, m := range a.conf.Models {
+		v := status.Model{Slot: m.Slot, State: "loading"}
+		if i := slices.IndexFunc(vs.Slots, func(b vision.SlotStats) bool { return b.Slot == m.Slot && b.Model != "" }); i >= 0 {
+			b := vs.Slots[i]
+			v.State, v.Engine = "live", b.Engine
+			v.Name, v.Version, v.Digest = splitModel(b.Model)
+			inUse[b.Engine] = true
+			s.Engine = b.Engine
+		}
+		if i := slices.IndexFunc(vs.Refusals, func(r vision.Refused) bool { return r.Slot == m.Slot }); i >= 0 {
+			r := vs.Refusals[i]
+			v.State, v.Refusal = "refused", &status.Refusal{Code: r.Code, Reason: r.Reason, NextStep: r.NextStep}
+		}
+		v.Latency, v.Errors = a.slots[m.Slot].latency.Clone(), a.slots[m.Slot].errors
+		s.Models = append(s.Models, v)
+	}
+	for _, e := range vs.Engines {
+		s.Engines = append(s.Engines, status.Engine{Engine: e.Engine, Device: e.Device, Present: e.Present, Usable: e.Usable, InUse: inUse[e.Engine],
+			Version: e.Version, Reason: e.Reason, NextStep: e.NextStep})
+	}
+}
+
+// splitModel takes name@version#digest apart.
+func splitModel(id string) (name, version, digest string) {
+	id, digest, _ = strings.Cut(id, "#")
+	name, version, _ = strings.Cut(id, "@")
+	return name, version, digest
+}
+
+func visionView(v vision.ClientStats) status.Vision {
+	return status.Vision{State: v.State, Since: v.Since, PID: v.PID, Version: v.Version, Restarts: v.Restarts, ByCause: v.ByCause,
+		LastCause: v.LastCause, LastReason: v.LastReason, LastAt: v.LastAt, RetryInS: v.RetryIn.Seconds(), RSS: v.RSS}
+}
+
+func (a *Agent) outboxView(f facts) status.Outbox {
+	o := f.outbox
+	s := status.Outbox{State: o.State, Reason: o.Reason, Since: o.Since, Epoch: o.Epoch, NextSeq: o.NextSeq, Records: total(o.Records), Bytes: total(o.Bytes),
+		ByStream: map[string]int64{}, FileBytes: o.FileBytes, MaxBytes: int64(a.conf.Outbox.MaxSize), Acked: o.Acked, Dropped: o.Dropped, Commits: o.Commits,
+		Written: o.Written, WrittenToday: o.Written - a.seen.writtenBefore, Quarantined: o.Quarantined, Salvaged: o.Salvaged, Dead: o.Dead}
+	for stream, n := range o.Records {
+		if n != 0 {
+			s.ByStream[string(stream)] = n
+		}
+	}
+	if !o.Oldest.IsZero() {
+		s.OldestS = max(0, f.now.Sub(o.Oldest).Seconds())
+	}
+	return s
+}
+
+func (a *Agent) uplinkView(f facts) status.Uplink {
+	if a.uplink == nil {
+		return status.Uplink{State: "off", Reason: "no broker is configured", Since: a.started}
+	}
+	u := f.uplink
+	s := status.Uplink{State: u.State, Reason: u.Reason, Since: u.Since, Broker: redactURL(u.Broker), Session: u.Session, InFlight: u.InFlight, Acked: u.AckedRecords,
+		Resent: u.Resent, Connects: u.Connects, RTTMS: float64(u.RTT) / float64(time.Millisecond),
+		BytesToday: status.Traffic{Up: uint64(u.SentToday), Down: uint64(u.ReceivedToday)}, BytesTotal: status.Traffic{Up: a.seen.up.total, Down: a.seen.down.total}}
+	if !u.NextRetry.IsZero() {
+		s.RetryInS = max(0, u.NextRetry.Sub(f.now).Seconds())
+	}
+	return s
+}
+
+// info is the retained inventory.
+func (a *Agent) info() message.Info {
+	i := message.Info{V: 1, Agent: a.opt.Version, Hardware: hardware(), OS: osName(), Arch: runtime.GOARCH, Cameras: []message.InfoCamera{}, Engines: []message.InfoEngine{},
+		Commands: []string{}, Schemas: map[string]int{}}
+	for _, c := range a.conf.Cameras {
+		i.Cameras = append(i.Cameras, message.InfoCamera{Name: c.Name, Source: redactURL(c.Source)})
+	}
+	for _, e := range a.vision.Stats().Engines {
+		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, Version: e.Version, Reason: e.Reason})
+	}
+	for _, s := range message.Streams() {
+		i.Schemas[string(s)] = 1
+	}
+	return i
+}
+
+// hardware is the board's own name: the device tree's on a Pi or Jetson, the firmware's on a PC.
+func hardware() string {
+	for _, path := range []string{"/proc/device-tree/model", "/sys/class/dmi/id/product_name"} {
+		if b, err := os.ReadFile(path); err == nil {
+			if name := strings.TrimSpace(strings.TrimRight(string(b), "\x00")); name != "" {
+				return name
+			}
+		}
+	}
+	return runtime.GOARCH
+}
+
+func osName() string {
+	b, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return runtime.GOOS
+	}
+	for line := range strings.Lines(string(b)) {
+		if name, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(name), `"`)
+		}
+	}
+	return runtime.GOOS
+}

@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"heron/agent/status"
+	"heron/sync/uplink"
+)
+
+// Problem is one thing wrong with a configuration.
+type Problem struct {
+	Path string // YAML path, such as $.cameras[0].fps
+	What string // the bad value and what was expected
+}
+
+func (p *Problem) Error() string { return strings.TrimPrefix(p.Path, "$.") + ": " + p.What }
+
+func problem(path, format string, args ...any) *Problem {
+	return &Problem{Path: "$." + path, What: fmt.Sprintf(format, args...)}
+}
+
+// level is what a topic level may be, so that a name can become one.
+var level = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+
+const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
+
+// Validate returns the first problem found, as a *Problem, or nil. Call Defaults first.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkStatus} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkDevice() error {
+	if !level.MatchString(c.Device.Group) {
+		return problem("device.group", "%q cannot be a topic level, %s", c.Device.Group, levelHint)
+	}
+	if !level.MatchString(c.Device.ID) {
+		return problem("device.id", "%q cannot be a topic level, %s", c.Device.ID, levelHint)
+	}
+	return nil
+}
+
+var sourceSchemes = []string{"v4l2:", "gstreamer:", "rtsp://", "rtsps://", "http://", "https://", "file:", "pictures:", "testcard:"}
+
+func (c *Config) checkCameras() error {
+	if len(c.Cameras) == 0 {
+		return problem("cameras", "none is configured; add one, for example {name: front, source: \"testcard:\"}")
+	}
+	seen := map[string]bool{}
+	for i, cam := range c.Cameras {
+		at := fmt.Sprintf("cameras[%d].", i)
+		switch {
+		case !level.MatchString(cam.Name):
+			return problem(at+"name", "%q, %s", cam.Name, levelHint)
+		case seen[cam.Name]:
+			return problem(at+"name", "%q is used twice", cam.Name)
+		case !slices.ContainsFunc(sourceSchemes, func(s string) bool { return strings.HasPrefix(cam.Source, s) }):
+			return problem(at+"source", "%q begins with none of %s", redactURL(cam.Source), strings.Join(sourceSchemes, " "))
+		case !(*cam.FPS >= 0 && *cam.FPS <= 240):
+			return problem(at+"fps", "%v, expected 0 (every frame) to 240", *cam.FPS)
+		case cam.Stall < 100*time.Millisecond || cam.Stall > time.Hour:
+			return problem(at+"stall", "%v, expected 100ms to 1h", cam.Stall)
+		}
+		seen[cam.Name] = true
+	}
+	return nil
+}
+
+func (c *Config) checkModels() error {
+	slots, taken := map[string]bool{}, map[string]string{}
+	for i, m := range c.Models {
+		at := fmt.Sprintf("models[%d].", i)
+		switch {
+		case !level.MatchString(m.Slot):
+			return problem(at+"slot", "%q, %s", m.Slot, levelHint)
+		case slots[m.Slot]:
+			return problem(at+"slot", "%q is used twice", m.Slot)
+		case m.Bundle == "":
+			return problem(at+"bundle", "is missing; name a folder with a manifest.json, or a .tar.zst")
+		case m.Threads < 0 || m.Threads > 64:
+			return problem(at+"threads", "%d, expected 0 (the engine's choice) to 64", m.Threads)
+		}
+		slots[m.Slot] = true
+		for k, name := range m.Cameras {
+			p := fmt.Sprintf("%scameras[%d]", at, k)
+			if !slices.ContainsFunc(c.Cameras, func(cam Camera) bool { return cam.Name == name }) {
+				return problem(p, "%q is not among the cameras", name)
+			}
+			if other := taken[name]; other != "" {
+				return problem(p, "%q is classified by slot %q already; a camera has one slot", name, other)
+			}
+			taken[name] = m.Slot
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkEvents() error {
+	if err := c.Events.Validate(); err != nil {
+		path, what, _ := strings.Cut(err.Error(), ": ")
+		return problem(path, "%s", what)
+	}
+	return nil
+}
+
+func (c *Config) checkOutbox() error {
+	if c.Outbox.MaxSize < 4<<20 {
+		return problem("outbox.max_size", "%d bytes is too little, expected at least 4MiB", c.Outbox.MaxSize)
+	}
+	return nil
+}
+
+func (c *Config) checkUplink() error {
+	u := &c.Uplink
+	if !slices.Contains([]string{"every", "events", "rollups"}, u.Results) {
+		return problem("uplink.results", "%q, expected every, events or rollups", u.Results)
+	}
+	if u.Broker == "" {
+		return nil
+	}
+	if err := c.uplink().Validate(); err != nil {
+		path, what, _ := strings.Cut(err.Error(), ": ")
+		return problem(path, "%s", what)
+	}
+	return nil
+}
+
+// uplink is the uplink's part of the configuration in its own words.
+func (c *Config) uplink() uplink.Config {
+	u, cred := c.Uplink, c.Uplink.Credentials
+	return uplink.Config{
+		Broker: u.Broker, Group: c.Device.Group, Device: c.Device.ID, Root: u.Root,
+		Username: cred.Username, PasswordFile: cred.PasswordFile, Cert: cred.Cert, Key: cred.Key, CA: cred.CA,
+		Compress: u.Compress, KeepAlive: u.KeepAlive, Backfill: u.Backfill,
+	}
+}
+
+func (c *Config) checkVision() error {
+	switch v := c.Vision; {
+	case v.Command != "" && v.Socket != "":
+		return problem("vision", "command and socket exclude each other")
+	case v.Inference < 100*time.Millisecond:
+		return problem("vision.inference", "%v, expected at least 100ms", v.Inference)
+	case v.Load < time.Second:
+		return problem("vision.load", "%v, expected at least 1s", v.Load)
+	case v.MaxMemory < 64<<20:
+		return problem("vision.max_memory", "%d bytes is too little, expected at least 64MiB", v.MaxMemory)
+	}
+	return nil
+}
+
+func (c *Config) checkStatus() error {
+	if c.Status.Listen != "off" {
+		if err := (status.Config{Listen: c.Status.Listen}).Validate(); err != nil {
+			return problem("status.listen", "%q, expected HOST:PORT such as 127.0.0.1:8642, or off", c.Status.Listen)
+		}
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return problem("log.level", "%q, expected debug, info, warn or error", c.Log.Level)
+	}
+	if !slices.Contains([]string{"auto", "text", "json", "journal"}, c.Log.Format) {
+		return problem("log.format", "%q, expected auto, text, json or journal", c.Log.Format)
+	}
+	return nil
+}
+
+// userinfo is user and password in a URL, also within a GStreamer pipeline.
+var userinfo = regexp.MustCompile(`(://)[^/@\s"]+@`)
+
+// redactURL takes user and password out of a camera source or broker address.
+func redactURL(s string) string { return userinfo.ReplaceAllString(s, "${1}…@") }

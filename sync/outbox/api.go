@@ -2,9 +2,17 @@
 //
 // The unit is the group: a run of records of one stream, sealed together, encoded and compressed once as the very envelope that will be sent,
 // and kept, sent and acknowledged whole. A group of a routine stream that is acknowledged in time never touches the disk.
+//
+// A record's way: Put appends it to the open batch of its stream (batch.go); when the batch is full, old or came out of a quiet spell, the sealer
+// gives it numbers and makes it a group (seal.go); the uplink leases it (lease.go); what is urgent, late or has no link goes to the file in the
+// disk worker's next transaction (disk.go, commit.go), in parts (part.go) kept by bbolt (store.go). Before a file is opened its pages are read and
+// checked without bbolt (pages.go, check.go); one that is damaged is set aside and a child process saves what it can (salvage.go).
 package outbox
 
 import (
+	"errors"
+	"fmt"
+	"math"
 	"time"
 
 	"heron/sync/message"
@@ -13,7 +21,7 @@ import (
 // Config of an Outbox. New fills in the defaults given here.
 type Config struct {
 	Path       string                // outbox.db; beside it only short-lived files named after it
-	MaxBytes   int64                 // of the file; default 512 MiB
+	MaxBytes   int64                 // of the file; default 512 MiB (256 MiB where addresses have 32 bits)
 	MaxRecords int64                 // default 50 million
 	Header     func() message.Header // what a group's envelope says at sealing; Epoch is filled in by the outbox
 	LossRate   float64               // records a second that routine streams can make; bounds lost_at_most after an unclean stop
@@ -24,11 +32,99 @@ type Config struct {
 	CommitAfter time.Duration                    // a routine group given to the uplink and not acknowledged for so long goes to disk; default 2 s
 }
 
+const (
+	minBytes       = 4 << 20
+	maxSealRecords = 500
+	maxSealBytes   = 120 << 10 // an MQTT payload of this contract is at most 128 kB
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 512 << 20
+	}
+	if math.MaxInt == math.MaxInt32 {
+		c.MaxBytes = min(c.MaxBytes, 256<<20) // the whole file is mapped, and address space is short
+	}
+	if c.MaxRecords == 0 {
+		c.MaxRecords = 50_000_000
+	}
+	if c.SealRecords == 0 {
+		c.SealRecords = maxSealRecords
+	}
+	if c.SealBytes == 0 {
+		c.SealBytes = 96 << 10
+	}
+	if c.CommitAfter == 0 {
+		c.CommitAfter = 2 * time.Second
+	}
+	if c.Header == nil {
+		c.Header = func() message.Header { return message.Header{} }
+	}
+	return c, c.validate()
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Path == "":
+		return errors.New("outbox: no path given")
+	case c.MaxBytes < minBytes:
+		return fmt.Errorf("outbox: max bytes is %d, expected at least %d", c.MaxBytes, minBytes)
+	case c.MaxRecords < 1:
+		return fmt.Errorf("outbox: max records is %d, expected at least 1", c.MaxRecords)
+	case c.SealRecords < 1 || c.SealRecords > maxSealRecords:
+		return fmt.Errorf("outbox: seal records is %d, expected 1 to %d", c.SealRecords, maxSealRecords)
+	case c.SealBytes < 1<<10 || c.SealBytes > maxSealBytes:
+		return fmt.Errorf("outbox: seal bytes is %d, expected 1024 to %d", c.SealBytes, maxSealBytes)
+	case c.LossRate < 0 || c.CommitAfter < 0:
+		return errors.New("outbox: loss rate and commit-after must not be negative")
+	}
+	return nil
+}
+
+func (c Config) sealAfter(s message.Stream) time.Duration {
+	if d, ok := c.SealAfter[s]; ok {
+		return d
+	}
+	if s.Urgent() {
+		return 50 * time.Millisecond
+	}
+	return 5 * time.Second
+}
+
+// lostAtMost is how many routine records an unclean stop can cost: what is made while a group fills and waits for its acknowledgement.
+func (c Config) lostAtMost() uint64 {
+	longest := time.Duration(0)
+	for _, s := range message.Streams() {
+		if !s.Urgent() {
+			longest = max(longest, c.sealAfter(s))
+		}
+	}
+	return uint64(math.Ceil(c.LossRate * (longest + c.CommitAfter).Seconds()))
+}
+
+// Why a record was given up; Receipt.Err wraps one of them.
+var (
+	ErrClosed   = errors.New("the outbox is closed")
+	ErrFull     = errors.New("the outbox is full")
+	ErrTooLarge = errors.New("the record is too large")
+	ErrLocked   = errors.New("the outbox is held by another process") // from Run, Verify and Export
+)
+
 // Receipt is the promise of one Put: Done is closed when the record is safe (committed here, or acknowledged by the broker,
-// whichever comes first; urgent streams: always after the commit), or lost, and then Err says why.
+// whichever comes first; urgent streams: always after the commit), or lost, and then Err says why. Records of one group share a Receipt.
 type Receipt struct {
 	done chan struct{}
 	err  error
+}
+
+func newReceipt() *Receipt { return &Receipt{done: make(chan struct{})} }
+
+// resolve is called once, by whoever takes the receipt out of its group or batch.
+func (r *Receipt) resolve(err error) {
+	if r != nil {
+		r.err = err
+		close(r.done)
+	}
 }
 
 // Done is closed when the record is safe or given up.
@@ -39,11 +135,11 @@ func (r *Receipt) Err() error { return r.err }
 
 // Group is a sealed run of records on its way out. Its bytes never change: sent twice, it is twice the same.
 type Group struct {
-	ID     uint64 // sequence number of its first record
+	ID     uint64 // names the group to Ack, Release and Refuse; mostly the sequence number of its first record
 	Epoch  string
 	Stream message.Stream
 	Count  int
-	Body   []byte // one zstd frame holding the envelope
+	Body   []byte // one zstd frame holding the envelope; not to be changed
 	Size   int    // of the envelope, bytes
 	Sealed time.Time
 	Live   bool // sealed while the link was up and offered at once: goes on t/, the rest on h/
@@ -73,27 +169,3 @@ type Stats struct {
 	LastError   string
 	LastErrorAt time.Time
 }
-
-// The methods of Outbox (built in this package):
-//
-//	func New(Config) (*Outbox, error)              // starts nothing, touches nothing
-//	func (*Outbox) Run(ctx context.Context) error  // opens, checks, seals, commits; blocks; on ctx's end seals and commits all that is held, then closes the file
-//	func (*Outbox) Put(message.Record) *Receipt    // never blocks; before the file is open, records wait in memory (bounded)
-//	func (*Outbox) Stats() Stats
-//	func (*Outbox) Session(ctx) (uint64, error)    // next session number, durably counted up
-//	func (*Outbox) Flush(ctx) error                // seal everything now, return when it is safe
-//	func (*Outbox) Drained(ctx) error              // returns when nothing waits any more
-//
-// For the uplink:
-//
-//	func (*Outbox) Link(up bool)                                    // down: leased groups come back and memory-only groups are committed
-//	func (*Outbox) Next(ctx context.Context, live bool) (Group, error) // leases the next group: live ones (live true) or the backlog, urgent streams first, then oldest first; blocks
-//	func (*Outbox) Ack(ids ...uint64)                               // the broker has it: forget it (deletes are batched)
-//	func (*Outbox) Release(ids ...uint64)                           // not sent after all: offer it again
-//	func (*Outbox) Refuse(id uint64, reason string)                 // the broker refuses it for ever: split down to the record, that one goes to dead
-//
-// Offline tools, on a file that nobody has open:
-//
-//	func Verify(path string) (Report, error)
-//	func Export(path string, w io.Writer) error    // records as JSON lines
-var _ = 0

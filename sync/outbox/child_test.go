@@ -1,0 +1,5 @@
+package outbox
+
+const childEnv = "HERON_OUTBOX_TEST_CHILD"
+
+var childMain func(string) int

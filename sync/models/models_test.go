@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -399,7 +398,7 @@ func TestPackRefusesWhatOpenWould(t *testing.T) {
 	}
 }
 
-// FuzzUntar: whatever the bytes, nothing is written outside, nothing but plain files within the bounds, and packing what came out works.
+// FuzzUntar: whatever the bytes, nothing is written outside, and nothing but plain files within the bounds.
 // The compression around it is left out: its decoder is fuzzed at home, and its pools make the fuzzer see new paths where there are none.
 func FuzzUntar(f *testing.F) {
 	f.Add(tarOf(f, tar.Header{Name: manifestName}, tar.Header{Name: "golden/0.png"}))
@@ -412,7 +411,7 @@ func FuzzUntar(f *testing.F) {
 			t.Fatal(err)
 		}
 		lim := limits{total: 1 << 20, files: 16}
-		err := untar(bytes.NewReader(b), dir, lim)
+		_ = untar(bytes.NewReader(b), dir, lim) // refused or not: what is on the disk counts
 		var total int64
 		walk := filepath.WalkDir(outer, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -427,11 +426,6 @@ func FuzzUntar(f *testing.F) {
 		})
 		if walk != nil || total > lim.total {
 			t.Fatalf("%d bytes, %v", total, walk)
-		}
-		if err == nil && whole(dir) {
-			if err := Pack(dir, io.Discard); err != nil {
-				t.Fatal(err)
-			}
 		}
 	})
 }

@@ -38,7 +38,7 @@ type Wiring struct {
 	Camera string   // URL of the MJPEG stream, 640 × 480, 15 frames a second
 	Broker string   // URL: tcp://host:port
 	Bundle string   // folder with the model
-	State  string   // folder for the outbox and whatever else; removed at the end
+	State  string   // folder for the outbox and whatever else; removed after a good run
 	Listen string   // Options.Listen
 	Log    *os.File // where the agent's log goes: the screen belongs to the demo
 }
@@ -108,6 +108,10 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	sum, err := s.run(ctx)
 	if s.log.Close(); err != nil {
 		return sum, fmt.Errorf("%w (the agent's log: %s)", err, s.log.Name())
+	}
+	if !sum.OK {
+		sum.Log = s.log.Name()
+		return sum, sum.print(o.Out, o.JSON)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return sum, fmt.Errorf("demo: %w", err)

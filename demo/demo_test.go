@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,9 @@ func ran(t *testing.T, change func(*fakeAgent, *stage)) (Summary, error) {
 	return m, err
 }
 
-func honest(a *fakeAgent, s *stage) { a.answer = func() string { return s.camera.Now().Class.String() } }
+func honest(a *fakeAgent, s *stage) {
+	a.answer = func() string { return s.camera.Now().Class.String() }
+}
 
 func TestGoodRun(t *testing.T) {
 	t.Parallel()
@@ -93,18 +96,18 @@ func TestAgentThatEndsEndsTheDemo(t *testing.T) {
 	}
 }
 
-func TestRunLeavesNothingBehind(t *testing.T) {
+func TestBadRunKeepsItsLog(t *testing.T) {
 	t.Parallel()
-	var state string
 	var out bytes.Buffer
 	a := &fakeAgent{answer: func() string { return "" }}
-	m, err := Run(t.Context(), Options{For: 300 * time.Millisecond, Out: &out, JSON: true, NewAgent: func(w Wiring) (Agent, error) { a.wiring, state = w, w.State; return a, nil }})
+	m, err := Run(t.Context(), Options{For: 300 * time.Millisecond, Out: &out, JSON: true, NewAgent: func(w Wiring) (Agent, error) { a.wiring = w; return a, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(state); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", state, err)
+	if _, err := os.Stat(m.Log); err != nil {
+		t.Errorf("a bad run must leave its log: %v", err)
 	}
+	os.RemoveAll(filepath.Dir(m.Log))
 	if m.OK || strings.Count(out.String(), "\n") != 1 || !strings.HasPrefix(out.String(), "{") {
 		t.Errorf("%+v, printed %q", m, out.String())
 	}

@@ -109,7 +109,7 @@ func (s *screen) lines(p present) []string {
 		row("camera", s.paint(classColour(p.shown()), p.shown())),
 		row("heron says", s.answer(p)),
 		row("", s.bar(p)),
-		row("pace", fmt.Sprintf("%.1f results/s · %.1f ms inference · %.0f ms from lens to answer", p.FPS, p.LatMS, p.AgeMS)),
+		row("pace", fmt.Sprintf("%.1f results/s · %.1f ms inference · %.0f ms from frame to answer", p.FPS, p.LatMS, p.AgeMS)),
 		row("broker", s.broker(p)),
 		row("waiting", s.waiting(p)),
 		row("delivered", fmt.Sprintf("%s while live · %s late · %s", grouped(p.books.Live), grouped(p.books.Late), s.lost(p))),
@@ -182,9 +182,6 @@ func (s *screen) lost(p present) string {
 
 func (s *screen) vision(p present) string {
 	text := p.Vision + " · " + count(p.Restarts, "restart", "restarts")
-	if p.Cause != "" {
-		text += " (" + p.Cause + ")"
-	}
 	if p.Engine != "" {
 		text += s.paint(dim, "   "+p.Model+" on "+p.Engine)
 	}
@@ -195,7 +192,7 @@ func (s *screen) state(p present) string {
 	if len(p.Reasons) == 0 {
 		return s.paint(green, p.State)
 	}
-	return s.paint(yellow, p.State+": "+strings.Join(p.Reasons, "; "))
+	return s.paint(yellow, p.State) + ": " + strings.Join(p.Reasons, "; ")
 }
 
 func (s *screen) keys(p present) string {

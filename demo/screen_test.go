@@ -37,10 +37,10 @@ func TestScreenShowsThePresent(t *testing.T) {
 
 func TestScreenFollowsTheFaults(t *testing.T) {
 	p := moment()
-	p.brokerUp, p.truth.Covered, p.Restarts, p.Cause, p.State, p.Reasons = false, true, 1, "exit", "degraded", []string{"the camera sees nothing"}
+	p.brokerUp, p.truth.Covered, p.Restarts, p.State, p.Reasons = false, true, 1, "degraded", []string{"the camera sees nothing"}
 	p.Last = Seen{At: time.Now(), Facts: []string{"covered"}}
 	got := picture(&screen{}, p)
-	for _, want := range []string{"away", "bring the broker back", "uncover the camera", "(covered)", "1 restart (exit)", "degraded: the camera sees nothing", "kept here until"} {
+	for _, want := range []string{"away", "bring the broker back", "uncover the camera", "(covered)", "1 restart", "degraded: the camera sees nothing", "kept here until"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

@@ -29,6 +29,7 @@ type Summary struct {
 	Mistakes   []string `json:"mistakes,omitempty"`
 	Problems   []string `json:"problems,omitempty"` // what makes the verdict bad
 	OK         bool     `json:"ok"`
+	Log        string   `json:"log,omitempty"` // the agent's, kept with its state where the verdict is bad
 }
 
 func (s *stage) summary(took time.Duration, v View) Summary {
@@ -139,6 +140,9 @@ func (m Summary) text() string {
 	}
 	for _, p := range m.Problems {
 		row("verdict", "bad: %s", p)
+	}
+	if m.Log != "" {
+		row("log", "%s", m.Log)
 	}
 	return b.String()
 }

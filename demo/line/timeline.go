@@ -62,10 +62,13 @@ func (t *timeline) extend(since time.Duration) {
 		if n := len(t.plans); n > 0 {
 			p.start = t.plans[n-1].end
 		}
+		n := t.dropped + len(t.plans)
 		if t.d.one(.6) { // about two in five are good, the rest share what is left
 			p.class = Classes()[1+t.d.IntN(3)]
 		}
-		n := t.dropped + len(t.plans)
+		if n > 0 && p.class != OK && p.class == t.plans[len(t.plans)-1].class {
+			p.class = OK // the same fault twice would look like a picture that stands still
+		}
 		p.end = p.start + slide + restMin + time.Duration(t.d.in(0, float64(restRange)))
 		p.seed, p.rest = t.d.Uint64(), Width*t.d.in(.44, .56)
 		p.station = t.d.Uint64()

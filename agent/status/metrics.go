@@ -162,7 +162,8 @@ func (m *metrics) events(e *Events) {
 
 func (m *metrics) outbox(o *Outbox) {
 	m.oneOf("heron_outbox_state", "State of the outbox: 1 for the one it is in.", "state", o.State, "opening", "ok", "memory", "failed")
-	each(m.gauge, "heron_outbox_records", "Records that wait to be delivered, by stream.", "stream", o.ByStream)
+	m.gauge("heron_outbox_records", "Records that wait to be delivered.", float64(o.Records))
+	each(m.gauge, "heron_outbox_stream_records", "Records that wait to be delivered, by stream; absent for streams where none does.", "stream", o.ByStream)
 	m.gauge("heron_outbox_bytes", "Bytes of the records that wait, compressed.", float64(o.Bytes))
 	m.gauge("heron_outbox_oldest_seconds", "Age of the oldest record that waits; 0 when none does.", o.OldestS)
 	m.gauge("heron_outbox_file_bytes", "Size of the outbox's file.", float64(o.FileBytes))

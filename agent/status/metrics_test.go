@@ -46,7 +46,7 @@ func TestMetricsSayWhatTheSnapshotSays(t *testing.T) {
 		`heron_engine_active{engine="onnx"} 1`, `heron_engine_active{engine="edgetpu"} 0`, `heron_engine_usable{engine="edgetpu"} 0`,
 		`heron_inference_seconds_bucket{slot="main",le="0.003"} 0`, `heron_inference_seconds_bucket{slot="main",le="0.005"} 900`,
 		`heron_inference_seconds_bucket{slot="main",le="+Inf"} 930`, `heron_inference_seconds_count{slot="main"} 930`,
-		`heron_vision_restarts_total{cause="stall"} 1`, `heron_outbox_records{stream="result"} 10166`, `heron_outbox_dropped_total{reason="full"} 7`,
+		`heron_vision_restarts_total{cause="stall"} 1`, `heron_outbox_records 10213`, `heron_outbox_stream_records{stream="result"} 10166`, `heron_outbox_dropped_total{reason="full"} 7`,
 		`heron_uplink_up 0`, `heron_uplink_state{state="offline"} 1`, `heron_uplink_bytes_total{direction="up"} 2.3068672e+07`,
 	} {
 		if !strings.Contains(body, want+"\n") {

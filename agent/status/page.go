@@ -21,7 +21,7 @@ const currentFor = 5 * time.Second
 // parsePage is done once a Server; the file is part of the binary, so a mistake in it is a mistake of ours.
 func parsePage() *template.Template {
 	return template.Must(template.New("page.html").Funcs(template.FuncMap{
-		"ago": ago, "bytes": bytesText, "clock": clockText, "dur": duration, "first": first, "fixed": fixed, "join": join,
+		"ago": ago, "bar": bar, "bytes": bytesText, "clock": clockText, "dur": duration, "first": first, "fixed": fixed, "join": join,
 		"lost": lost, "ms": milliseconds, "num": number, "old": old, "percent": percent, "short": short, "shotHeight": shotHeight,
 		"summary": summary, "title": title,
 	}).ParseFS(files, "page.html"))
@@ -146,6 +146,9 @@ func number(v any) string {
 func fixed(decimals int, v float64) string { return strconv.FormatFloat(v, 'f', decimals, 64) }
 
 func percent(score float64) string { return fixed(1, score*100) + " %" }
+
+// bar is a score's share of a bar 100 wide.
+func bar(score float64) string { return fixed(1, 100*min(max(score, 0), 1)) }
 
 func first(n int, s []Score) []Score { return s[:min(n, len(s))] }
 

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"heron/inference"
 	"heron/inference/scripted"
@@ -151,6 +153,45 @@ func TestMissingProgramIsSaidAtOnce(t *testing.T) {
 		t.Errorf("WaitReady: %v", err)
 	}
 	if s := e.Stats(); s.ByCause[vision.CauseStart] == 0 || !strings.Contains(s.LastReason, "no such file") {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+// A bundle that is mended is taken within the same process: the others are not disturbed.
+func TestMendedModelIsTakenWithoutAReplacement(t *testing.T) {
+	t.Parallel()
+	cmd, env := self("serve")
+	dir := bundle(t, "scripted", scripted.Script{})
+	labels := filepath.Join(dir, "labels.txt")
+	must(t, os.WriteFile(labels, []byte("one\n"), 0o600))
+	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), Config: vision.Config{Cameras: []vision.CameraConfig{card(20)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: dir}}}})
+	must(t, err)
+	c.SetPace(time.Second, time.Second, 200*time.Millisecond)
+	e := run(t, c)
+	e.until("refused", func(s vision.ClientStats) bool { return s.State == vision.StateRefused })
+	must(t, os.WriteFile(labels, []byte("dark\nbright\n"), 0o600))
+	s := e.until("running", func(s vision.ClientStats) bool { return s.State == vision.StateRunning })
+	if s.Restarts != 0 || len(s.Refusals) != 0 {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+// Heron's own slowness is not heron-vision's: the beats behind a long callback have not been read yet.
+func TestSlowCallbackIsNoFault(t *testing.T) {
+	t.Parallel()
+	cmd, env := self("serve")
+	var n atomic.Int64
+	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), BeatTimeout: 300 * time.Millisecond,
+		Config: vision.Config{Cameras: []vision.CameraConfig{card(20)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}},
+		OnObservation: func(vision.Observation) {
+			if n.Add(1) == 3 {
+				time.Sleep(2 * time.Second)
+			}
+		}})
+	must(t, err)
+	e := run(t, c)
+	s := e.until("20 observations", func(vision.ClientStats) bool { return n.Load() >= 20 })
+	if s.ByCause[vision.CauseBeat] != 0 {
 		t.Errorf("stats: %+v", s)
 	}
 }

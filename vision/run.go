@@ -100,7 +100,6 @@ func (c *Client) end(s *session, l *loss) {
 
 // lost counts a loss and tells about it.
 func (c *Client) lost(l *loss, s *session, h *history, wait time.Duration) {
-	c.log.Warn("lost heron-vision", "cause", l.cause, "reason", l.reason, "retry_in", wait)
 	c.change(func() {
 		c.stats.Restarts++
 		c.stats.ByCause[l.cause]++

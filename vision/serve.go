@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,8 @@ func (s *server) load(ctx context.Context, slots []*slot) {
 		s.loadOne(ctx, sl)
 	}
 	for {
+		// The weights were read into Go's heap and belong to the runtime now; the collector would keep room for as much again.
+		debug.FreeOSMemory()
 		select {
 		case sl := <-s.retries:
 			s.loadOne(ctx, sl)

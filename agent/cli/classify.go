@@ -22,6 +22,7 @@ import (
 const (
 	classifyLoad  = 20 * time.Second
 	classifyRun   = 8 * time.Second
+	classifyBeat  = 10 * time.Second // a person waits, no camera: a starved machine is no reason to start over
 	classifyReply = 25 * time.Second // one picture, a replacement of heron-vision included
 )
 
@@ -76,7 +77,7 @@ func (a *app) classify(ctx context.Context, model, engine, command string, pictu
 	}
 	client, err := vision.NewClient(vision.ClientConfig{
 		Command: []string{path}, Config: vision.Config{Slots: []vision.SlotConfig{slot}},
-		LoadTimeout: classifyLoad, InferenceTimeout: classifyRun, MaxMemory: 2 << 30,
+		LoadTimeout: classifyLoad, InferenceTimeout: classifyRun, BeatTimeout: classifyBeat, MaxMemory: 2 << 30,
 	})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ type Options struct {
 	Name          string        // the camera's name in the configuration
 	Source        string        // "v4l2:/dev/video0", "rtsp://…", "pictures:/folder?loop=true", …
 	Width, Height int           // wanted size; 0 is the camera's own
-	FPS           float64       // how often Next hands a frame on, at most; 0 is every frame. Drivers may also ask the camera for it
+	FPS           float64       // how often Next hands a frame on, at most; 0 is every frame
 	OpenTimeout   time.Duration // bound given to drivers that take one; 0 is the driver's default
 	ReadTimeout   time.Duration
 }

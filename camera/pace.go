@@ -73,10 +73,10 @@ func (d *demand) came(now time.Time) {
 	d.arrived = now
 }
 
-// wants says whether the frame that just arrived can be the newest one when the consumer comes: the next one might arrive too late.
+// wants says whether the frame that just arrived is to be decoded: somebody waits, or the next one would be ready too late.
+// Should the next one come later than foreseen, the consumer waits for it for as long as it is late.
 func (d *demand) wants(now time.Time) bool {
-	lead := d.interval + d.interval/4 + 2*d.decode
-	return d.waiting || !now.Add(lead).Before(d.due)
+	return d.waiting || !now.Add(d.interval+d.decode).Before(d.due)
 }
 
 func smooth(old, sample time.Duration) time.Duration {

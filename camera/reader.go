@@ -161,7 +161,12 @@ func (s *Source) publish(ctx context.Context, f *Frame, lossless bool) {
 		s.mu.Lock()
 	}
 	s.stats.holding = false
-	if s.ready != nil {
+	switch {
+	case s.ready == nil:
+	case lossless: // stopped while it waited
+		s.recycle(f)
+		return
+	default:
 		s.stats.dropped++
 		s.recycle(s.ready)
 	}

@@ -1,0 +1,188 @@
+//go:build opencv
+
+package opencv
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/textproto"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"heron/camera"
+)
+
+// rtspServer is a camera that speaks just enough RTSP for one client at a time: JPEG in RTP (RFC 2435) inside the TCP connection.
+type rtspServer struct {
+	frames [][]byte
+	most   int    // frames a connection, then it is cut; 0 is for ever
+	auth   string // the Authorization header it wants; empty: none
+	mu     sync.Mutex
+	conns  []net.Conn
+}
+
+func (s *rtspServer) start(t *testing.T) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns = append(s.conns, c)
+			s.mu.Unlock()
+			wg.Go(func() { defer c.Close(); s.serve(c, l.Addr().String()) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		s.mu.Lock()
+		for _, c := range s.conns {
+			c.Close()
+		}
+		s.mu.Unlock()
+		wg.Wait()
+	})
+	return "rtsp://user:geheim@" + l.Addr().String() + "/cam"
+}
+
+func (s *rtspServer) serve(c net.Conn, addr string) {
+	r := textproto.NewReader(bufio.NewReader(c))
+	for {
+		line, err := r.ReadLine()
+		if err != nil {
+			return
+		}
+		header, err := r.ReadMIMEHeader()
+		if err != nil {
+			return
+		}
+		method, _, _ := strings.Cut(line, " ")
+		status, more := "200 OK", ""
+		switch {
+		case method == "OPTIONS":
+			more = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+		case s.auth != "" && header.Get("Authorization") != s.auth:
+			status, more = "401 Unauthorized", "WWW-Authenticate: Basic realm=\"cam\"\r\n"
+		case method == "DESCRIBE":
+			sdp := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\nc=IN IP4 0.0.0.0\r\na=control:track1\r\na=framerate:25\r\n"
+			more = fmt.Sprintf("Content-Base: rtsp://%s/cam/\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%s", addr, len(sdp), sdp)
+		case method == "SETUP" && !strings.Contains(header.Get("Transport"), "TCP"):
+			status = "461 Unsupported Transport"
+		case method == "SETUP":
+			more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+		}
+		answer := fmt.Sprintf("RTSP/1.0 %s\r\nCSeq: %s\r\n%s", status, header.Get("CSeq"), more)
+		if !strings.Contains(answer, "\r\n\r\n") {
+			answer += "\r\n"
+		}
+		if _, err := c.Write([]byte(answer)); err != nil {
+			return
+		}
+		if method == "PLAY" && status == "200 OK" {
+			s.play(c)
+			return
+		}
+	}
+}
+
+func (s *rtspServer) play(c net.Conn) {
+	seq := uint16(0)
+	for i := 0; s.most == 0 || i < s.most; i++ {
+		if _, err := c.Write(rtpJPEG(s.frames[i%len(s.frames)], uint32(i*3600), &seq)); err != nil {
+			return
+		}
+		time.Sleep(40 * time.Millisecond)
+	}
+}
+
+// rtpJPEG cuts a JPEG as Go encodes it (4:2:0, standard Huffman tables) into interleaved RTP packets.
+func rtpJPEG(jpg []byte, stamp uint32, seq *uint16) []byte {
+	var tables, scan []byte
+	var w, h int
+	for i := 2; scan == nil; {
+		n := int(binary.BigEndian.Uint16(jpg[i+2:]))
+		seg := jpg[i+4 : i+2+n]
+		switch jpg[i+1] {
+		case 0xdb: // quantisation, one or two tables
+			for ; len(seg) >= 65; seg = seg[65:] {
+				tables = append(tables, seg[1:65]...)
+			}
+		case 0xc0:
+			h, w = int(binary.BigEndian.Uint16(seg[1:])), int(binary.BigEndian.Uint16(seg[3:]))
+		case 0xda:
+			scan = bytes.TrimSuffix(jpg[i+2+n:], []byte{0xff, 0xd9})
+		}
+		i += 2 + n
+	}
+	var out []byte
+	for at := 0; at < len(scan); {
+		part := scan[at:min(at+1200, len(scan))]
+		head := []byte{0, byte(at >> 16), byte(at >> 8), byte(at), 1, 255, byte(w / 8), byte(h / 8)}
+		if at == 0 {
+			head = append(binary.BigEndian.AppendUint16(append(head, 0, 0), uint16(len(tables))), tables...)
+		}
+		at += len(part)
+		marker := byte(26)
+		if at == len(scan) {
+			marker |= 0x80
+		}
+		rtp := binary.BigEndian.AppendUint16([]byte{0x80, marker}, *seq)
+		rtp = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(rtp, stamp), 0x1234)
+		*seq++
+		rtp = append(append(rtp, head...), part...)
+		out = append(binary.BigEndian.AppendUint16(append(out, '$', 0), uint16(len(rtp))), rtp...)
+	}
+	return out
+}
+
+func rtspFrames(t *testing.T) [][]byte {
+	var frames [][]byte
+	for i := range 12 {
+		frames = append(frames, grey(t, 320, 240, level(i)))
+	}
+	return frames
+}
+
+func TestRTSP(t *testing.T) {
+	s := &rtspServer{frames: rtspFrames(t), auth: "Basic dXNlcjpnZWhlaW0="}
+	src, ctx := source(t, camera.Options{Source: s.start(t)})
+	for i := range 20 {
+		f := next(t, src, ctx)
+		if f.Width != 320 || f.Height != 240 || number(f) < 0 {
+			t.Errorf("frame %d: %d×%d shows %d", i, f.Width, f.Height, number(f))
+		}
+		src.Release(f)
+	}
+	if st := src.Stats(); st.Errors != 0 || st.ClockJumps != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// V6: the server goes away again and again, and refuses the password; neither shows up in a message.
+func TestFault_V6_RTSPRestartsAnd401(t *testing.T) {
+	s := &rtspServer{frames: rtspFrames(t), most: 10}
+	src, ctx := source(t, camera.Options{Source: s.start(t), ReadTimeout: time.Second})
+	for src.Stats().Reopened < 2 {
+		src.Release(next(t, src, ctx))
+	}
+	if st := src.Stats(); strings.Contains(st.LastError, "geheim") || !strings.Contains(st.LastError, "rtsp://127.0.0.1") {
+		t.Errorf("%+v", st)
+	}
+	refusing := &rtspServer{auth: "Basic other"}
+	_, err := Open(t.Context(), camera.Options{Source: refusing.start(t), OpenTimeout: 3 * time.Second})
+	if err == nil || !strings.Contains(err.Error(), "password") || strings.Contains(err.Error(), "geheim") {
+		t.Error(err)
+	}
+}

@@ -220,11 +220,11 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 	for _, k := range m.Skipped() {
 		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
 	}
+	sl.model.Store(m) // before loaded is said: a classify may follow at once
 	if s.w.send(kindLoaded, loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, TookMS: ms(time.Since(t0))}) != nil {
 		return
 	}
-	sl.model.Store(m)
-	close(sl.ready)
+	close(sl.ready) // after it: no observation comes before loaded
 }
 
 func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {

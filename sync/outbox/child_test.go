@@ -1,5 +1,240 @@
 package outbox
 
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"heron/sync/message"
+)
+
+// The test binary, started again with childEnv set to "steps,seed,first,end,dir", is a device that works on the outbox in dir and says on standard
+// output what it was promised, one line a write, so that whoever watches its system calls sees promises and writes in one order:
+//
+//	safe IDS       the promise of these records was kept
+//	acking IDS     the broker has them, the outbox is about to be told
+//	sent E SEQ IDS the uplink was given these records under these numbers
+//	have IDS       after opening: all that waits
+//	session N
 const childEnv = "HERON_OUTBOX_TEST_CHILD"
 
-var childMain func(string) int
+type childJob struct {
+	steps       int
+	seed, first uint64
+	end         string // clean, exit (without stopping), never (to be killed)
+	dir         string
+}
+
+func (j childJob) String() string {
+	return fmt.Sprintf("%d,%d,%d,%s,%s", j.steps, j.seed, j.first, j.end, j.dir)
+}
+
+func parseJob(s string) (j childJob) {
+	f := strings.SplitN(s, ",", 5)
+	j.steps, _ = strconv.Atoi(f[0])
+	j.seed, _ = strconv.ParseUint(f[1], 10, 64)
+	j.first, _ = strconv.ParseUint(f[2], 10, 64)
+	j.end, j.dir = f[3], f[4]
+	return j
+}
+
+func say(format string, args ...any) { os.Stdout.WriteString(fmt.Sprintf(format, args...) + "\n") }
+
+// promise is a run of records that share a receipt.
+type promise struct {
+	receipt *Receipt
+	ids     []string
+}
+
+type worker struct {
+	*Outbox
+	rng      *rand.Rand
+	n        uint64
+	promises chan promise
+	ctx      context.Context
+}
+
+func childMain(arg string) int {
+	j := parseJob(arg)
+	cfg := config(j.dir)
+	cfg.MaxBytes, cfg.CommitAfter = minBytes, 8*time.Millisecond
+	cfg.SealAfter = map[message.Stream]time.Duration{message.Result: 4 * time.Millisecond, message.Alarm: time.Millisecond, message.Audit: time.Millisecond}
+	o, err := New(cfg)
+	if err != nil {
+		say("failed %v", err)
+		return 1
+	}
+	ctx, end := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- o.Run(ctx) }()
+	w := worker{Outbox: o, rng: rand.New(rand.NewPCG(j.seed, 1)), n: j.first, promises: make(chan promise, 1000), ctx: ctx}
+	var wg sync.WaitGroup
+	wg.Go(w.keepPromises)
+	w.tellWhatWaits()
+	for i := 0; i < j.steps || j.end == "never"; i++ {
+		w.step()
+	}
+	if j.end == "clean" {
+		end()
+		if err := <-ran; err != nil {
+			say("failed %v", err)
+			return 1
+		}
+		close(w.promises)
+		wg.Wait()
+	}
+	end()
+	return 0
+}
+
+// keepPromises says which promises were kept, in the order they were given; a promise that is kept late keeps nobody from being told.
+func (w *worker) keepPromises() {
+	for p := range w.promises {
+		select {
+		case <-p.receipt.Done():
+			if p.receipt.Err() == nil {
+				say("safe %s", strings.Join(p.ids, " "))
+			}
+		case <-time.After(200 * time.Millisecond):
+			say("late %s", strings.Join(p.ids, " "))
+		}
+	}
+}
+
+func (w *worker) step() {
+	switch k := w.rng.IntN(20); {
+	case k < 8:
+		p := promise{}
+		for range 1 + w.rng.IntN(40) {
+			r := w.Put(result(int(w.n)))
+			if p.receipt != nil && r != p.receipt {
+				w.promises <- p
+				p = promise{}
+			}
+			p.receipt, p.ids = r, append(p.ids, fmt.Sprint("r", w.n))
+			w.n++
+		}
+		w.promises <- p
+	case k < 10:
+		w.promises <- promise{w.Put(alarm(int(w.n))), []string{fmt.Sprint("alarm-", w.n)}}
+		w.n++
+	case k < 12:
+		w.Link(w.rng.IntN(3) > 0)
+	case k < 18:
+		w.uplink()
+	case k < 19:
+		if n, err := w.Session(w.ctx); err == nil {
+			say("session %d", n)
+		}
+	default:
+		time.Sleep(time.Duration(w.rng.IntN(8)) * time.Millisecond)
+	}
+}
+
+// uplink takes a group or two as an uplink would, and acknowledges, gives back or forgets it.
+func (w *worker) uplink() {
+	ctx, stop := context.WithTimeout(w.ctx, 2*time.Millisecond)
+	defer stop()
+	g, err := w.Next(ctx, w.rng.IntN(2) == 0)
+	if err != nil {
+		return
+	}
+	ids := identify(g)
+	say("sent %s %d %s", g.Epoch, mustSeq(g), strings.Join(ids, " "))
+	switch w.rng.IntN(6) {
+	case 0:
+		w.Release(g.ID)
+	case 1: // no answer
+	default:
+		say("acking %s", strings.Join(ids, " "))
+		w.Ack(g.ID)
+	}
+}
+
+func (w *worker) tellWhatWaits() {
+	gs := collect(w.Outbox, 10*time.Second)
+	for _, g := range gs {
+		say("have %s", strings.Join(identify(g), " "))
+	}
+	for _, g := range gs {
+		w.Release(g.ID)
+	}
+}
+
+// collect leases all that waits in an outbox that has just been started, or fails to within the time.
+func collect(o *Outbox, wait time.Duration) (gs []Group) {
+	ctx, stop := context.WithTimeout(context.Background(), wait)
+	defer stop()
+	if o.wait(ctx, func() bool { return o.stats.State != opening }) != nil {
+		return nil
+	}
+	for {
+		var have, all int64
+		for _, g := range gs {
+			have += int64(g.Count)
+		}
+		for _, n := range o.Stats().Records {
+			all += n
+		}
+		if have >= all {
+			return gs
+		}
+		g, err := o.Next(ctx, false)
+		if err != nil {
+			return gs
+		}
+		gs = append(gs, g)
+	}
+}
+
+// identify names the records of a group: r12, alarm-3, gap.
+func identify(g Group) []string {
+	dec, err := newDecoder()
+	if err != nil {
+		panic(err)
+	}
+	defer dec.Close()
+	b, err := openGroup(dec, g.Body)
+	if err != nil {
+		panic(err)
+	}
+	var ids []string
+	for _, raw := range b.Data.Records {
+		r := string(raw)
+		switch {
+		case strings.Contains(r, `"gap":`):
+			ids = append(ids, "gap")
+		case strings.Contains(r, `"code":"`):
+			_, r, _ = strings.Cut(r, `"code":"`)
+			r, _, _ = strings.Cut(r, `"`)
+			ids = append(ids, r)
+		default:
+			_, r, _ = strings.Cut(r, `"frame":`)
+			r, _, _ = strings.Cut(r, `,`)
+			ids = append(ids, "r"+r)
+		}
+	}
+	return ids
+}
+
+func mustSeq(g Group) uint64 {
+	dec, err := newDecoder()
+	if err != nil {
+		panic(err)
+	}
+	defer dec.Close()
+	b, err := openGroup(dec, g.Body)
+	if err != nil {
+		panic(err)
+	}
+	n, err := message.Seq(b.Data.Records[0])
+	if err != nil {
+		panic(err)
+	}
+	return n
+}

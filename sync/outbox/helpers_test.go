@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == SalvageArg {
 		os.Exit(SalvageMain(os.Args[2:]))
 	}
-	if childMain != nil && os.Getenv(childEnv) != "" {
+	if os.Getenv(childEnv) != "" {
 		os.Exit(childMain(os.Getenv(childEnv)))
 	}
 	os.Exit(m.Run())
@@ -225,4 +225,44 @@ func ledger(t testing.TB, rs []rec) (frames map[int]int) {
 		}
 	}
 	return frames
+}
+
+// usedLeaf is the number of a page that holds parts of a stream's groups, the middle one of all.
+func usedLeaf(t testing.TB, path, bucket string) int64 {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPageReader(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached := map[string]bool{}
+	fail := func(_ string, err error) error { return err }
+	if err := p.walk(func(b string, k, v []byte) error {
+		if b == bucket {
+			reached[string(k)+string(v)] = true
+		}
+		return nil
+	}, fail); err != nil {
+		t.Fatal(err)
+	}
+	var pages []int64
+	err = p.leaves(func(at int64, x element) error {
+		n := at / p.size
+		if used := p.seen[n/64]>>(n%64)&1 == 1; used && reached[string(x.key)+string(x.value)] && (len(pages) == 0 || pages[len(pages)-1] != n) {
+			pages = append(pages, n)
+		}
+		return nil
+	})
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no page of %s in use: %v", bucket, err)
+	}
+	return pages[len(pages)/2]
 }

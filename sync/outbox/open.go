@@ -329,7 +329,7 @@ func corruptNumber(path, name string) (n int) {
 	return n
 }
 
-// salvage brings over what a child process can still read of the damaged file, and then gives that file its last name.
+// salvage brings over what a child process can still read of the damaged file, and when all of it is committed gives that file its last name.
 func (d *diskWorker) salvage() {
 	o := d.o
 	ctx, stop := context.WithTimeout(context.Background(), salvageLimit)
@@ -339,17 +339,21 @@ func (d *diskWorker) salvage() {
 	if err != nil {
 		o.stats.LastError, o.stats.LastErrorAt = "salvage: "+err.Error(), time.Now()
 	}
+	o.session.last = max(o.session.last, sum.Session)
 	lost := sum.lost()
 	o.stats.Dropped["corrupt"] += lost
 	o.addGap(gap{reason: "corrupt", lost: lost})
 	o.mu.Unlock()
-	if d.s != nil {
+	if d.bringOver(nil) == nil {
 		_ = os.Rename(damagedPath(o.cfg.Path), keepOne(o.cfg.Path))
 	}
 }
 
-// bringOver commits salvaged groups.
+// bringOver commits salvaged groups, and what has to be said of them.
 func (d *diskWorker) bringOver(gs []*group) error {
+	if d.s == nil {
+		return errors.New("the disk failed")
+	}
 	o := d.o
 	o.mu.Lock()
 	have := map[string]bool{}
@@ -359,18 +363,18 @@ func (d *diskWorker) bringOver(gs []*group) error {
 	c := &change{}
 	for _, g := range gs {
 		if !have[fmt.Sprint(g.epoch, g.first)] {
-			g.due = time.Time{}
-			c.puts = append(c.puts, g)
 			o.giveKey(g)
 			g.id = g.key
 			o.groups.add(g)
 			o.stats.Salvaged += uint64(g.count)
+			c.puts = append(c.puts, g)
 		}
 	}
 	d.makeRoom(c)
 	d.complete(c, false)
 	o.mu.Unlock()
-	if err := d.commit(c); err != nil || d.s == nil {
+	_ = d.commit(c)
+	if d.s == nil {
 		return errors.New("the disk failed")
 	}
 	return nil

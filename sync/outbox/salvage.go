@@ -38,6 +38,8 @@ type salvaged struct {
 	Expected int64 `json:"expected"` // records, by that count
 	Found    int64 `json:"found"`    // records
 	Bad      int64 `json:"bad"`      // groups that could not be put together
+
+	Session uint64 `json:"session"` // the last one that was counted
 }
 
 // lost is how many records were lost, at most.
@@ -99,7 +101,7 @@ func salvageFile(path string, out io.Writer) error {
 }
 
 func (s *salvaged) count(st state) {
-	s.Known = true
+	s.Known, s.Session = true, st.session
 	for _, c := range st.streams {
 		s.Expected += c.records
 	}

@@ -1,0 +1,298 @@
+package outbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// long tells whether the long campaigns are asked for: HERON_TORTURE=long go test -run Torture -timeout 60m ./sync/outbox
+func long() bool { return os.Getenv("HERON_TORTURE") == "long" }
+
+func seed(t *testing.T) uint64 {
+	s := uint64(time.Now().UnixNano())
+	if v := os.Getenv("HERON_TORTURE_SEED"); v != "" {
+		s, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("HERON_TORTURE_SEED=%d", s)
+	return s
+}
+
+// facts are what a device had been promised, and had done, when the power went.
+type facts struct {
+	safe, acking map[string]bool
+	sent         map[string]string // epoch/seq -> record
+	session      uint64
+	damaged      bool
+}
+
+func newFacts() *facts {
+	return &facts{safe: map[string]bool{}, acking: map[string]bool{}, sent: map[string]string{}}
+}
+
+func (f *facts) clone() *facts {
+	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged}
+}
+
+func (f *facts) hear(line string) {
+	w := strings.Fields(line)
+	if len(w) < 2 {
+		return
+	}
+	switch w[0] {
+	case "safe", "have":
+		for _, id := range w[1:] {
+			f.safe[id] = true
+		}
+	case "acking":
+		for _, id := range w[1:] {
+			f.acking[id] = true
+		}
+	case "sent":
+		n, _ := strconv.ParseUint(w[2], 10, 64)
+		for i, id := range w[3:] {
+			f.sent[fmt.Sprint(w[1], "/", n+uint64(i))] = id
+		}
+	case "session":
+		f.session, _ = strconv.ParseUint(w[1], 10, 64)
+	}
+}
+
+// record runs a job under strace and returns what it did.
+func record(t *testing.T, j childJob) []diskOp {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "strace")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "strace", append(straceArgs(log), exe)...)
+	cmd.Env = append(os.Environ(), childEnv+"="+j.String())
+	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("failed ")) {
+		if bytes.Contains(out, []byte("PTRACE")) || bytes.Contains(out, []byte("ptrace")) {
+			t.Skipf("strace may not trace here: %s", out)
+		}
+		t.Fatalf("the recorded process: %v\n%s", err, out)
+	}
+	f, err := os.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p := newStraceParser(j.dir)
+	var ops []diskOp
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if op, ok := p.line(lines.Text()); ok {
+			ops = append(ops, op)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return ops
+}
+
+// campaign replays recorded operations and judges the states that a power cut could leave.
+type campaign struct {
+	t      *testing.T
+	root   string
+	states atomic.Int64
+	lost   atomic.Int64
+	failed atomic.Int64
+	wg     sync.WaitGroup
+	slots  chan struct{}
+}
+
+// judge opens one state with the real code and compares.
+func (c *campaign) judge(files map[string][]byte, f *facts, what string) {
+	c.wg.Add(1)
+	c.slots <- struct{}{}
+	go func() {
+		defer c.wg.Done()
+		defer func() { <-c.slots }()
+		n := c.states.Add(1)
+		dir := filepath.Join(c.root, fmt.Sprint(n))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			c.t.Error(err)
+			return
+		}
+		defer os.RemoveAll(dir)
+		if err := lay(dir, files); err != nil {
+			c.t.Error(err)
+			return
+		}
+		if err := c.openAndCompare(dir, f); err != nil && c.failed.Add(1) < 20 {
+			c.t.Errorf("%s: %v", what, err)
+			if keep := os.Getenv("HERON_TORTURE_KEEP"); keep != "" {
+				_ = lay(keep, files)
+			}
+		}
+	}()
+}
+
+const probe = 99_999_999
+
+func (c *campaign) openAndCompare(dir string, f *facts) error {
+	cfg := config(dir)
+	cfg.MaxBytes = minBytes
+	o, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- o.Run(ctx) }()
+	defer func() {
+		end()
+		<-ran
+	}()
+	o.Put(alarm(probe))
+	wait, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	if err := o.Flush(wait); err != nil {
+		return err
+	}
+	got := map[string]bool{}
+	for _, g := range collect(o, 30*time.Second) {
+		first := mustSeq(g)
+		for i, id := range identify(g) {
+			got[id] = true
+			key := fmt.Sprint(g.Epoch, "/", first+uint64(i))
+			if was := f.sent[key]; was != "" && was != id && id != "gap" {
+				return fmt.Errorf("number %s was %s and is %s now", key, was, id)
+			}
+		}
+	}
+	var missing []string
+	for id := range f.safe {
+		if id != "gap" && !f.acking[id] && !got[id] {
+			missing = append(missing, id)
+		}
+	}
+	s := o.Stats()
+	switch n, err := o.Session(wait); {
+	case err != nil:
+		return err
+	case len(missing) > 0:
+		c.lost.Add(int64(len(missing)))
+		return fmt.Errorf("%d promised records are lost: %v; %+v", len(missing), missing[:min(5, len(missing))], s)
+	case n <= f.session:
+		return fmt.Errorf("session %d after %d", n, f.session)
+	case !got[fmt.Sprint("alarm-", probe)] || s.State != stateOK:
+		return fmt.Errorf("%+v", s)
+	case s.Quarantined > 0 && !f.damaged:
+		return fmt.Errorf("a power cut cost the file: %+v", s)
+	}
+	return nil
+}
+
+// replay goes through the operations; after every one that changes a file it judges some of the states that a cut there could leave.
+func (c *campaign) replay(ops []diskOp, per int, rng *rand.Rand) {
+	d, f := newSimDisk(), newFacts()
+	for i, o := range ops {
+		if o.kind == 'm' {
+			f.hear(string(o.data))
+			continue
+		}
+		d.do(o)
+		if o.kind == 'x' {
+			f.damaged = true
+			f.safe = aheadHave(ops[i:], f)
+		}
+		if o.kind == 's' && per < 8 && rng.IntN(3) > 0 {
+			continue // after a sync there is but one state, and the next write's first is the same
+		}
+		facts := f.clone()
+		for how := range per {
+			if o.kind == 's' && how > 1 {
+				break
+			}
+			c.judge(d.crash(how, rng), facts, fmt.Sprintf("operation %d (%c %s), state %d", i, o.kind, o.file, how))
+		}
+	}
+	c.wg.Wait()
+}
+
+// aheadHave is what a whole salvage, which follows in the recording, brings over: a cut in the midst of it must not cost any of that.
+func aheadHave(ops []diskOp, f *facts) map[string]bool {
+	ahead := newFacts()
+	for _, o := range ops {
+		line := string(o.data)
+		if o.kind == 'm' && strings.HasPrefix(line, "have") {
+			ahead.hear(line)
+		} else if o.kind == 'm' && len(ahead.safe) > 0 {
+			break
+		}
+	}
+	return ahead.safe
+}
+
+// TestTorturePowerCut records what a device writes, and cuts the power everywhere.
+func TestTorturePowerCut(t *testing.T) {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("strace is not installed: what the outbox writes cannot be recorded")
+	}
+	s := seed(t)
+	rng := rand.New(rand.NewPCG(s, 2))
+	dir, steps, per := t.TempDir(), 60, 3
+	if long() {
+		steps, per = 700, 14
+	}
+	ops := record(t, childJob{steps, s, 1, "clean", dir})
+	ops = append(ops, record(t, childJob{steps, s + 1, 100_000, "exit", dir})...)
+	ops = append(ops, record(t, childJob{steps, s + 2, 200_000, "exit", dir})...)
+	ops = append(ops, spoil(t, dir)...)
+	ops = append(ops, record(t, childJob{steps / 2, s + 3, 300_000, "clean", dir})...)
+	kinds := map[byte]int{}
+	for _, o := range ops {
+		kinds[o.kind]++
+	}
+	t.Logf("recorded %d writes, %d growths, %d syncs, %d changes of names, %d promises and acts", kinds['w'], kinds['t'], kinds['s']+kinds['d'],
+		kinds['c']+kinds['r']+kinds['u'], kinds['m'])
+	c := &campaign{t: t, root: fastDir(t), slots: make(chan struct{}, 4)}
+	begun := time.Now()
+	c.replay(ops, per, rng)
+	t.Logf("%d states opened in %v: %d with a fault, %d promised records lost", c.states.Load(), time.Since(begun).Round(time.Second), c.failed.Load(), c.lost.Load())
+}
+
+// spoil zeroes a page in the middle of the tree of the file in dir, as a bad card would.
+func spoil(t *testing.T, dir string) []diskOp {
+	path := filepath.Join(dir, "outbox.db")
+	page := usedLeaf(t, path, "result")
+	zero := make([]byte, os.Getpagesize())
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(zero, page*int64(len(zero))); err != nil {
+		t.Fatal(err)
+	}
+	return []diskOp{{kind: 's', file: "outbox.db"}, {kind: 'x', file: "outbox.db", off: page * int64(len(zero)), data: zero}}
+}
+
+// fastDir is a folder in memory where there is one: the replay needs no disk.
+func fastDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "heron-outbox-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

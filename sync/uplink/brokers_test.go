@@ -139,6 +139,21 @@ func subscribe(t testing.TB, address string) *ledger {
 	return l
 }
 
+// publisher sends messages with QoS 1 over a connection of its own.
+func publisher(t testing.TB, address string) func(topic, payload string) {
+	t.Helper()
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID("publisher"))
+	if tk := c.Connect(); !tk.WaitTimeout(10*time.Second) || tk.Error() != nil {
+		t.Fatalf("publisher: %v", tk.Error())
+	}
+	t.Cleanup(func() { c.Disconnect(50) })
+	return func(topic, payload string) {
+		if tk := c.Publish(topic, 1, false, payload); !tk.WaitTimeout(10*time.Second) || tk.Error() != nil {
+			t.Errorf("publish %s: %v", topic, tk.Error())
+		}
+	}
+}
+
 // fast makes seconds of the minutes, with room for slow machines.
 func fast() timing {
 	t := defaultTiming()

@@ -29,7 +29,11 @@ func (s *session) collect(ctx context.Context) error {
 			if err := s.land(); err != nil {
 				return err
 			}
-		case <-poll.C:
+		case now := <-poll.C:
+			if s.alone && now.Sub(s.began) > s.u.timing.short { // whatever was suspected is not here
+				s.alone, s.u.suspect = false, suspect{}
+				s.window.release()
+			}
 			if s.head != nil && s.moved.stalled(s.head.sent, s.u.timing.puback) {
 				s.u.window = 1
 				return errNoPuback
@@ -77,9 +81,7 @@ func (s *session) acknowledge(f flight) {
 }
 
 // sweep settles what is still under way when the connection ends: what has its PUBACK is acknowledged, the rest will be sent again.
-// The first without one is suspected, if the broker closed the connection, to be what the broker will not have.
 func (s *session) sweep(why error) {
-	first := true
 	for f, ok := s.nextFlight(); ok; f, ok = s.nextFlight() {
 		select {
 		case <-f.token.Done():
@@ -90,12 +92,14 @@ func (s *session) sweep(why error) {
 		default:
 		}
 		s.u.unsure.add(f.id)
-		if first && byPeer(why) && s.u.suspect.strike(f.id) {
-			s.u.suspect = suspect{}
+		if s.struck || !byPeer(why) {
+			continue
+		}
+		s.struck = true
+		if s.alone && s.u.suspect.strike(f.id) {
 			s.u.refusedGroups.Add(1)
 			s.u.outbox.Refuse(f.id, "the broker closed the connection each time it was sent")
 		}
-		first = false
 	}
 }
 
@@ -134,32 +138,4 @@ func (p *progress) stalled(sent time.Time, limit time.Duration) bool {
 		since = p.at
 	}
 	return time.Since(since) > limit
-}
-
-// A group is suspected when the broker closes a connection and this group is the first that it did not acknowledge. After two
-// such ends it is sent alone, after a quiet while; after five it is refused: the outbox then splits it, down to the one record
-// that no broker takes.
-const (
-	strikesToIsolate = 2
-	strikesToRefuse  = 5
-)
-
-type suspect struct {
-	id      uint64
-	strikes int
-}
-
-// strike notes one more end and reports whether it was one too many.
-func (s *suspect) strike(id uint64) bool {
-	if s.id != id {
-		*s = suspect{id: id}
-	}
-	s.strikes++
-	return s.strikes >= strikesToRefuse
-}
-
-func (s *suspect) clear(id uint64) {
-	if s.id == id {
-		*s = suspect{}
-	}
 }

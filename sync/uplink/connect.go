@@ -95,7 +95,10 @@ func (u *Uplink) options(s *session, password string) *paho.ClientOptions {
 		SetStore(paho.NewMemoryStore()).
 		SetBinaryWill(u.topic("state"), will, 1, true).
 		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { s.received(m) }).
-		SetConnectionLostHandler(func(paho.Client, error) { close(s.gone) })
+		SetConnectionLostHandler(func(_ paho.Client, err error) {
+			s.conn.abort(err) // what the client found by itself: no answer to a ping, a packet it cannot read
+			close(s.gone)
+		})
 	o.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) { return s.conn, nil })
 	return o
 }

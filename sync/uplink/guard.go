@@ -21,7 +21,11 @@ const (
 	packetSubscribe = 8
 	packetSuback    = 9
 	packetPingresp  = 13
+	packetGoodbye   = 14 // DISCONNECT
 )
+
+// errGoodbye: MQTT 3.1.1 has no DISCONNECT from a broker, but some send one when they end a connection, for a take-over say.
+var errGoodbye = errors.New("the broker ended the connection")
 
 // protocolError is what a broker did against MQTT 3.1.1 or against what we asked of it.
 type protocolError struct{ what string }
@@ -55,8 +59,18 @@ func newGuard(c net.Conn, writeTimeout time.Duration) *guard {
 
 // abort ends the connection: reads and writes under way fail with cause, unless an earlier one is known.
 func (g *guard) abort(cause error) {
-	_ = g.fail(cause)
+	g.mu.Lock()
+	g.end(cause)
+	g.mu.Unlock()
 	_ = g.Conn.Close()
+}
+
+// end sets the cause, once. Call with mu held.
+func (g *guard) end(cause error) {
+	if g.cause == nil {
+		g.cause = cause
+		close(g.dead)
+	}
 }
 
 // err is why the connection ended; nil while it lives.
@@ -74,10 +88,7 @@ func (g *guard) fail(err error) error {
 	if g.closed && g.cause == nil {
 		return err
 	}
-	if g.cause == nil {
-		g.cause = err
-		close(g.dead)
-	}
+	g.end(err)
 	return endError{g.cause}
 }
 
@@ -207,6 +218,8 @@ func (g *guard) check(kind, flags byte, length int) error {
 		if flags != 0 || length != 0 {
 			return protocolError{"a malformed PINGRESP"}
 		}
+	case packetGoodbye:
+		return errGoodbye
 	default:
 		return protocolError{fmt.Sprintf("a packet of type %d", kind)}
 	}

@@ -29,16 +29,18 @@ type session struct {
 
 	window  *window
 	flights chan flight
-	alone   bool    // one group at a time, after a quiet while: one of them is suspected
-	head    *flight // the one whose PUBACK is waited for
+	alone   bool      // one group at a time, after a quiet while: one of them is suspected
+	head    *flight   // the one whose PUBACK is waited for
+	began   time.Time // online
 	acked   int
+	struck  bool // the broker closed the connection with a group under way
 	moved   progress
 	info    []byte // as last sent
 }
 
 func (u *Uplink) newSession(conn *guard, under *wire, number uint64) *session {
 	s := &session{u: u, conn: conn, moved: progress{wire: under}, number: number, gone: make(chan struct{}), left: make(chan struct{}), flights: make(chan flight, u.conf.MaxPublishes+1)}
-	s.alone = u.suspect.strikes >= strikesToIsolate
+	s.alone = u.suspect.isolate()
 	start := 8
 	if u.window > 0 {
 		start = u.window
@@ -57,7 +59,7 @@ func (s *session) run(ctx context.Context) (end ended) {
 		s.conn.abort(err)
 		return ended{err: err, kicked: byPeer(err)}
 	}
-	began := time.Now()
+	s.began = time.Now()
 	s.u.status.useSession(s.number)
 	s.u.setStatus(StateOnline, "", time.Time{})
 	s.u.outbox.Link(true)
@@ -67,9 +69,13 @@ func (s *session) run(ctx context.Context) (end ended) {
 	}
 	s.u.outbox.Link(false)
 	s.u.status.flight(0, 0, s.window.size())
-	end = ended{err: err, online: time.Since(began), useful: s.acked > 0}
-	end.useful = end.useful || end.online > s.u.timing.short
-	end.kicked = byPeer(err) && end.online < s.u.timing.short
+	end = ended{err: err, online: time.Since(s.began), useful: s.acked > 0}
+	young := end.online < s.u.timing.short
+	end.useful = end.useful || !young
+	end.kicked = byPeer(err) && young && !(s.alone && s.struck)
+	if !s.alone {
+		s.u.suspect.ended(s.struck && young)
+	}
 	return end
 }
 
@@ -160,7 +166,7 @@ func (s *session) close() {
 
 // byPeer: the other side ended the connection, as brokers do with a client whose identifier is used anew.
 func byPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, errGoodbye) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func mustJSON(v any) []byte {

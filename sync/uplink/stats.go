@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -122,7 +124,11 @@ func (u *Uplink) setStatus(state, reason string, next time.Time) {
 		log.Info("link: online", "session", u.Stats().Session)
 	case StateRefused:
 		log.Error("link: refused", "reason", reason, "next_try", time.Until(next).Round(time.Second))
-	default:
-		log.Warn("link: "+state, "reason", reason)
+	case StateOffline:
+		level := slog.LevelWarn
+		if reason == stopped {
+			level = slog.LevelInfo
+		}
+		log.Log(context.Background(), level, "link: offline", "reason", reason)
 	}
 }

@@ -104,7 +104,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	for {
 		end := u.connection(ctx)
 		if ctx.Err() != nil {
-			u.setStatus(StateOffline, "stopped", time.Time{})
+			u.setStatus(StateOffline, stopped, time.Time{})
 			return nil
 		}
 		state, reason, wait := u.retry.after(end)
@@ -123,6 +123,9 @@ type ended struct {
 	useful bool          // something was acknowledged
 	kicked bool          // the broker closed a young connection without a word
 }
+
+// stopped is the reason for being offline after Run.
+const stopped = "stopped"
 
 // connection is one turn: dial, greet, drain.
 func (u *Uplink) connection(ctx context.Context) ended {

@@ -61,8 +61,11 @@ func TestStateTellsBirthAndShutdown(t *testing.T) {
 	u := run(t, config("tcp://"+address), b)
 	u.state(StateOnline)
 	u.end()
-	eventually(t, "two states", func() bool { return len(l.stateList()) == 2 })
+	eventually(t, "two states", func() bool { return len(l.stateList()) >= 2 })
 	s := l.stateList()
+	if len(s) != 2 {
+		t.Fatalf("%+v", s)
+	}
 	if s[0].Status != "online" || s[0].Reason != "start" || s[0].Session != 1 || s[0].Agent != "1.0.0" || time.Since(s[0].Since) > time.Minute {
 		t.Errorf("birth %+v", s[0])
 	}
@@ -70,4 +73,3 @@ func TestStateTellsBirthAndShutdown(t *testing.T) {
 		t.Errorf("shutdown %+v", s[1])
 	}
 }
-

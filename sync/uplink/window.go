@@ -80,6 +80,13 @@ func (w *window) acked(bytes int, after time.Duration) {
 	}
 }
 
+// release lets a window grow that was held at one.
+func (w *window) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.grows = true
+}
+
 func (w *window) held() (groups, bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,0 +1,529 @@
+package uplink
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"heron/sync/message"
+)
+
+// collectGroups makes a fake broker's special handler out of a ledger.
+func (l *ledger) file(c packet) {
+	if c.kind() == packetPublish {
+		l.take(c.topic(), c.payload())
+	}
+}
+
+// Q1: PUBACK never comes. The window fills, time runs out, the connection is made anew, the groups are sent again.
+func TestFault_Q1_PubackNeverComes(t *testing.T) {
+	b, l := newBox(t), newLedger(t)
+	var most, open atomic.Int64
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		open.Store(0)
+		p.serve(func(c packet) bool {
+			l.file(c)
+			if p.n < 2 && telemetry(c) {
+				most.Store(max(most.Load(), open.Add(1)))
+				return true
+			}
+			return false
+		})
+	})
+	for range 100 {
+		b.add(message.Result, 5, false)
+	}
+	conf := config("tcp://" + f.address)
+	conf.MaxPublishes = 16
+	conf.KeepAlive = time.Second // answered pings must not count as progress
+	u := run(t, conf, b, func(t *timing) { t.puback = 500 * time.Millisecond })
+	eventually(t, "the reason", func() bool { s := u.Stats(); return s.Lost == 1 && strings.Contains(s.Reason, "PUBACK") || s.Lost > 1 })
+	if n := b.ackedGroups(); n != 0 && f.connections() < 3 {
+		t.Errorf("%d groups were acknowledged to the outbox without a PUBACK", n)
+	}
+	eventually(t, "all delivered", func() bool { return b.left() == 0 })
+	l.complete(b)
+	if most.Load() > 16 {
+		t.Errorf("%d groups were under way, the window is 16", most.Load())
+	}
+	if s := u.Stats(); s.Resent == 0 || l.dup == 0 {
+		t.Errorf("resent %d, duplicates %d: this test must have made some", s.Resent, l.dup)
+	}
+}
+
+// Q2: the connection is lost after PUBLISH and before PUBACK: with the client's own reconnect, the token would say success.
+func TestFault_Q2_LostBeforePuback(t *testing.T) {
+	b, l := newBox(t), newLedger(t)
+	hold := make(chan struct{})
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		if p.n == 0 {
+			for {
+				if c, err := p.next(); err != nil || telemetry(c) {
+					return // closes
+				} else if c.kind() == packetPublish {
+					id := c.id()
+					p.send(0x40, 2, id[0], id[1])
+				}
+			}
+		}
+		<-hold // accepted and silent
+		p.serve(func(c packet) bool { l.file(c); return false })
+	})
+	b.add(message.Event, 3, false)
+	u := run(t, config("tcp://"+f.address), b)
+	eventually(t, "second connection", func() bool { return f.connections() >= 2 })
+	time.Sleep(200 * time.Millisecond)
+	if b.ackedGroups() != 0 || b.left() != 1 {
+		t.Fatalf("acknowledged %d, left %d: the broker never acknowledged it", b.ackedGroups(), b.left())
+	}
+	close(hold)
+	eventually(t, "delivered", func() bool { return b.left() == 0 })
+	l.complete(b)
+	if s := u.Stats(); s.Resent != 1 {
+		t.Errorf("resent %d", s.Resent)
+	}
+}
+
+// Q3: PUBACKs for packets nobody sent, and twice the same, change nothing.
+func TestFault_Q3_StrayPubacks(t *testing.T) {
+	b, l := newBox(t), newLedger(t)
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		p.serve(func(c packet) bool {
+			l.file(c)
+			if telemetry(c) {
+				id := c.id()
+				p.send(0x40, 2, 0xff, 0xf0, 0x40, 2, id[0], id[1], 0x40, 2, id[0], id[1], 0x40, 2, 0, 0)
+				return true
+			}
+			return false
+		})
+	})
+	for range 30 {
+		b.add(message.Result, 5, false)
+	}
+	u := run(t, config("tcp://"+f.address), b)
+	eventually(t, "all delivered", func() bool { return b.left() == 0 })
+	l.complete(b)
+	if s := u.Stats(); s.Acked != 30 || s.Lost != 0 {
+		t.Errorf("acked %d, lost %d", s.Acked, s.Lost)
+	}
+}
+
+// Q5: another client uses the same identifier and both throw each other out: that is recognised and made slow.
+func TestFault_Q5_TakenOver(t *testing.T) {
+	b := newBox(t)
+	f := newFake(t, func(p *peer) {
+		if p.greet() {
+			time.AfterFunc(50*time.Millisecond, func() { p.Close() })
+			p.serve(nil)
+		}
+	})
+	u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour })
+	u.state(StateRefused)
+	if s := u.Stats(); !strings.Contains(s.Reason, "identifier") || time.Until(s.NextRetry) < time.Minute || f.connections() != takenOver {
+		t.Errorf("reason %q, next %v, after %d connections", s.Reason, s.NextRetry, f.connections())
+	}
+}
+
+// Q5, against a real broker's way of taking over: the embedded one.
+func TestFault_Q5_TwoDevicesOneIdentifier(t *testing.T) {
+	address := freeAddress(t)
+	embedded(t, address)
+	slow := func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour }
+	one, two := run(t, config("tcp://"+address), newBox(t), slow), run(t, config("tcp://"+address), newBox(t), slow)
+	eventually(t, "one of them gives way", func() bool { return one.Stats().State == StateRefused || two.Stats().State == StateRefused })
+}
+
+// Q6: each refusal has its own words; those that time does not heal are asked again slowly.
+func TestFault_Q6_Connack(t *testing.T) {
+	for code, want := range map[byte]struct{ state, words string }{
+		1: {StateRefused, "3.1.1"}, 2: {StateRefused, "identifier"}, 3: {StateOffline, "service"}, 4: {StateRefused, "password"}, 5: {StateRefused, "authorised"},
+		6: {StateOffline, "CONNACK code 6"}, 254: {StateOffline, "CONNACK code 254"}, 255: {StateOffline, "CONNACK code 255"},
+	} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			b := newBox(t)
+			f := newFake(t, func(p *peer) {
+				_, _ = p.next()
+				p.send(0x20, 2, 0, code)
+			})
+			u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour })
+			u.state(want.state)
+			eventually(t, want.words, func() bool { return strings.Contains(u.Stats().Reason, want.words) })
+			if want.state == StateRefused {
+				if s := u.Stats(); time.Until(s.NextRetry) < time.Minute || f.connections() != 1 {
+					t.Errorf("next try %v after %d connections", s.NextRetry, f.connections())
+				}
+			}
+		})
+	}
+}
+
+// A refused CONNECT leaves no session at the broker: its number is used again, and the device does not write to its disk at each try.
+func TestRefusedConnectKeepsItsSessionNumber(t *testing.T) {
+	b := newBox(t)
+	f := newFake(t, func(p *peer) {
+		if p.n < 3 {
+			_, _ = p.next()
+			p.send(0x20, 2, 0, 5)
+			return
+		}
+		if p.greet() {
+			p.serve(nil)
+		}
+	})
+	u := run(t, config("tcp://"+f.address), b)
+	u.state(StateOnline)
+	if s := u.Stats(); s.Session != 1 {
+		t.Errorf("session %d after three refusals", s.Session)
+	}
+}
+
+// Q7: a SUBACK that refuses, that has too many codes, or that answers nothing.
+func TestFault_Q7_Suback(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(id [2]byte) []byte
+		words  string
+	}{
+		"refused":        {func(id [2]byte) []byte { return []byte{0x90, 3, id[0], id[1], 0x80} }, "SUBACK 0x80"},
+		"too many codes": {func(id [2]byte) []byte { return []byte{0x90, 5, id[0], id[1], 1, 1, 1} }, "malformed SUBACK"},
+		"no code":        {func(id [2]byte) []byte { return []byte{0x90, 2, id[0], id[1]} }, "malformed SUBACK"},
+		"wrong id":       {func(id [2]byte) []byte { return []byte{0x90, 3, id[0] ^ 1, id[1], 1} }, "asked for nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			f := newFake(t, func(p *peer) {
+				if !p.greet() {
+					return
+				}
+				p.serve(func(s packet) bool {
+					if s.kind() == packetSubscribe && p.n == 0 {
+						p.send(c.answer(s.id())...)
+						return true
+					}
+					return false
+				})
+			})
+			conf := config("tcp://" + f.address)
+			conf.Subscribe, conf.Handle = []string{"desired"}, func(string, []byte) {}
+			u := run(t, conf, b, func(t *timing) { t.retry.first, t.retry.min, t.retry.max = time.Second, time.Second, time.Second })
+			eventually(t, c.words, func() bool { return strings.Contains(u.Stats().Reason, c.words) })
+			u.state(StateOnline) // the next try, with an honest answer
+		})
+	}
+}
+
+// A SUBACK must not pass for a PUBACK: in the client, identifiers are shared.
+func TestFault_Q7_SubackForAPublish(t *testing.T) {
+	b := newBox(t)
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		p.serve(func(c packet) bool {
+			if telemetry(c) && p.n == 0 {
+				id := c.id()
+				p.send(0x90, 3, id[0], id[1], 1)
+				return true
+			}
+			return telemetry(c)
+		})
+	})
+	b.add(message.Result, 5, false)
+	run(t, config("tcp://"+f.address), b)
+	eventually(t, "next connection", func() bool { return f.connections() > 1 })
+	if b.ackedGroups() != 0 {
+		t.Error("a SUBACK was taken for a PUBACK")
+	}
+}
+
+// Q8: malformed packets end the connection, cost no memory, and never the process.
+func TestFault_Q8_Malformed(t *testing.T) {
+	long := append([]byte{0x30, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a'}, bytes.Repeat([]byte{'x'}, 1000)...)
+	for name, bytes := range map[string][]byte{
+		"256 MiB announced":   long,
+		"length of 5 bytes":   {0x30, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"QoS 3":               {0x36, 7, 0, 1, 'a', 0, 1, 'x', 'y'},
+		"QoS 2":               {0x34, 7, 0, 1, 'a', 0, 1, 'x', 'y'},
+		"topic past the end":  {0x30, 4, 0xff, 0xff, 'a', 'b'},
+		"empty publish":       {0x30, 0},
+		"not UTF-8":           {0x30, 6, 0, 3, 0xff, 0xfe, 0xfd, 'x'},
+		"type 0":              {0x00, 0},
+		"type 15":             {0xf0, 0},
+		"CONNECT from broker": {0x10, 0},
+		"second CONNACK":      {0x20, 2, 0, 0},
+		"PUBREC":              {0x50, 2, 0, 1},
+		"PUBREL":              {0x62, 2, 0, 1},
+		"UNSUBACK":            {0xb0, 2, 0, 1},
+		"short PUBACK":        {0x40, 1, 0},
+		"long PUBACK":         {0x40, 3, 0, 1, 2},
+		"PINGRESP with body":  {0xd0, 1, 0},
+		"DISCONNECT":          {0xe0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			f := newFake(t, func(p *peer) {
+				if !p.greet() {
+					return
+				}
+				p.serve(func(c packet) bool {
+					if p.n == 0 && c.kind() == packetPublish {
+						id := c.id()
+						p.send(append([]byte{0x40, 2, id[0], id[1]}, bytes...)...)
+						return true
+					}
+					return false
+				})
+			})
+			before := heap()
+			u := run(t, config("tcp://"+f.address), b)
+			eventually(t, "second connection", func() bool { return f.connections() > 1 })
+			u.state(StateOnline)
+			if grown := heap() - before; grown > 4<<20 {
+				t.Errorf("%d bytes of memory for a bad packet", grown)
+			}
+		})
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapSys)
+}
+
+// Q8: bad packets before and instead of the CONNACK.
+func TestFault_Q8_MalformedConnack(t *testing.T) {
+	for name, bytes := range map[string][]byte{
+		"nothing": {}, "PUBLISH first": {0x30, 3, 0, 1, 'a'}, "long": {0x20, 0xff, 0xff, 0xff, 0x7f}, "short": {0x20, 1, 0}, "HTTP": []byte("HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			f := newFake(t, func(p *peer) {
+				_, _ = p.next()
+				if p.n == 0 {
+					p.send(bytes...)
+					return
+				}
+				p.send(0x20, 2, 0, 0)
+				p.serve(nil)
+			})
+			u := run(t, config("tcp://"+f.address), b)
+			u.state(StateOnline)
+			if s := u.Stats(); s.Failed != 1 || s.Session != 2 {
+				t.Errorf("failed %d, session %d: the broker may have kept the first will", s.Failed, s.Session)
+			}
+		})
+	}
+}
+
+// Q9: the broker stops reading. With full buffers a write stands still, and that is noticed.
+func TestFault_Q9_BrokerStopsReading(t *testing.T) {
+	b, l := newBox(t), newLedger(t)
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		p.serve(func(c packet) bool {
+			l.file(c)
+			if p.n == 0 && telemetry(c) {
+				time.Sleep(time.Hour >> 10) // 3.5 s without a read
+				return true
+			}
+			return false
+		})
+	})
+	for range 200 {
+		b.add(message.Result, 400, false) // 80 kB each: 256 KiB do not fill loopback's buffers, the PUBACK timer must do it too
+	}
+	conf := config("tcp://" + f.address)
+	conf.MaxBytes = 4 << 20
+	start := time.Now()
+	u := run(t, conf, b, func(t *timing) { t.write, t.puback = time.Second, 2*time.Second })
+	eventually(t, "noticed", func() bool { return u.Stats().Lost > 0 })
+	if d := time.Since(start); d > 15*time.Second {
+		t.Errorf("noticed after %v", d)
+	}
+	eventually(t, "all delivered", func() bool { return b.left() == 0 })
+	l.complete(b)
+}
+
+// Q10: retained garbage on a topic we read is handed to its handler, or dropped and counted; nothing loops.
+func TestFault_Q10_RetainedGarbage(t *testing.T) {
+	b := newBox(t)
+	junk := bytes.Repeat([]byte{0xff}, 100<<10)
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		p.serve(func(c packet) bool {
+			if c.kind() != packetSubscribe {
+				return false
+			}
+			id := c.id()
+			p.send(0x90, 3, id[0], id[1], 1)
+			for i := range 200 {
+				topic := "heron/v1/acme/dev-1/desired"
+				body := append([]byte{0, byte(len(topic))}, topic...)
+				body = append(append(body, 0, byte(i+1)), junk...)
+				n := len(body)
+				p.send(append([]byte{0x33, byte(n&0x7f | 0x80), byte(n>>7&0x7f | 0x80), byte(n >> 14)}, body...)...)
+			}
+			return true
+		})
+	})
+	var got atomic.Int64
+	conf := config("tcp://" + f.address)
+	conf.Subscribe = []string{"desired"}
+	conf.Handle = func(topic string, payload []byte) {
+		if topic != "desired" || !bytes.Equal(payload, junk) {
+			t.Errorf("%d bytes on %s", len(payload), topic)
+		}
+		got.Add(1)
+		time.Sleep(10 * time.Millisecond)
+	}
+	before := heap()
+	u := run(t, conf, b)
+	b.add(message.Result, 5, false)
+	eventually(t, "delivered", func() bool { return b.left() == 0 })
+	eventually(t, "all counted", func() bool { s := u.Stats(); return s.Received == 200 && uint64(got.Load())+s.ReceivedDropped == 200 })
+	if grown := heap() - before; grown > 40<<20 {
+		t.Errorf("%d bytes of memory", grown)
+	}
+	if s := u.Stats(); s.Lost != 0 {
+		t.Errorf("lost %d: %s", s.Lost, s.Reason)
+	}
+}
+
+// Q12: a group that the broker will not have makes it close the connection (what MQTT 3.1.1 leaves a broker to do). It is found
+// out, sent alone, and refused, so that the rest goes through.
+func TestFault_Q12_PoisonGroup(t *testing.T) {
+	b, l := newBox(t), newLedger(t)
+	poison := uint64(0)
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		p.serve(func(c packet) bool {
+			if telemetry(c) && bytes.Contains(c.payload(), fmt.Appendf(nil, `{"seq":%d,`, poison)) {
+				p.Close()
+				return true
+			}
+			l.file(c)
+			return false
+		})
+	})
+	for i := range 40 {
+		id := b.add(message.Result, 5, false)
+		if i == 20 {
+			poison = id
+		}
+	}
+	u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.quiet = 100 * time.Millisecond })
+	eventually(t, "the rest delivered", func() bool { return b.left() == 0 || u.Stats().State == StateRefused })
+	if s := u.Stats(); s.State == StateRefused {
+		t.Errorf("taken for something else: %s", s.Reason)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.refused) != 1 || b.refused[poison] == "" {
+		t.Errorf("refused %v, the poison is %d", b.refused, poison)
+	}
+	if len(b.acked) != 39 {
+		t.Errorf("%d acknowledged", len(b.acked))
+	}
+}
+
+// Q13: however much waits and however fast the broker takes it, the window holds far below the 65,535 identifiers there are.
+func TestFault_Q13_WindowHolds(t *testing.T) {
+	b := newBox(t)
+	var mu sync.Mutex
+	var open, most, bytes, mostBytes int
+	f := newFake(t, func(p *peer) {
+		if !p.greet() {
+			return
+		}
+		acks := make(chan packet, 1000)
+		defer close(acks)
+		p.wg.Go(func() {
+			for c := range acks {
+				time.Sleep(time.Millisecond)
+				mu.Lock()
+				open--
+				bytes -= len(c.payload())
+				mu.Unlock()
+				id := c.id()
+				p.send(0x40, 2, id[0], id[1])
+			}
+		})
+		p.serve(func(c packet) bool {
+			if !telemetry(c) {
+				return false
+			}
+			mu.Lock()
+			open++
+			bytes += len(c.payload())
+			most, mostBytes = max(most, open), max(mostBytes, bytes)
+			mu.Unlock()
+			acks <- c
+			return true
+		})
+	})
+	for range 2000 {
+		b.add(message.Result, 1, false)
+	}
+	run(t, config("tcp://"+f.address), b)
+	eventually(t, "all delivered", func() bool { return b.left() == 0 })
+	if most > 64 || most < 20 || mostBytes > 256<<10+1000 {
+		t.Errorf("%d groups, %d bytes under way; the window is 64 groups, 256 KiB, and should open", most, mostBytes)
+	}
+}
+
+// Q14: a handler that does not return stops neither pings nor acknowledgements nor the drain, and what comes in stays bounded.
+func TestFault_Q14_HandlerBlocked(t *testing.T) {
+	address := freeAddress(t)
+	embedded(t, address)
+	b, l := newBox(t), subscribe(t, address)
+	l.ignore = "/cmd/"
+	release, entered := make(chan struct{}), make(chan struct{}, 1)
+	conf := config("tcp://" + address)
+	conf.Subscribe = []string{"cmd/#"}
+	conf.Handle = func(string, []byte) {
+		select {
+		case entered <- struct{}{}:
+		default:
+		}
+		<-release
+	}
+	u := run(t, conf, b)
+	u.state(StateOnline)
+	send := publisher(t, address)
+	for i := range 30 {
+		send(fmt.Sprint("heron/v1/acme/dev-1/cmd/ping/", i), "x")
+	}
+	<-entered
+	eventually(t, "all received", func() bool { return u.Stats().Received == 30 })
+	time.Sleep(4500 * time.Millisecond) // two keepalives
+	b.add(message.Result, 5, true)
+	eventually(t, "delivered", func() bool { return b.left() == 0 })
+	if s := u.Stats(); s.Lost != 0 || s.ReceivedDropped != 30-1-8 {
+		t.Errorf("lost %d, dropped %d of 30 with one in work and eight queued", s.Lost, s.ReceivedDropped)
+	}
+	close(release)
+	u.end()
+	l.complete(b)
+}

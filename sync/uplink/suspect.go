@@ -1,0 +1,46 @@
+package uplink
+
+// A broker that will not have a message can, in MQTT 3.1.1, only close the connection. suspect finds out which group that is: after
+// two young connections in a row that ended so with groups under way, groups are sent one at a time, after a quiet while (who is
+// thrown out then was not thrown out for what it sent), and the group that ends a connection three times more, on its own, is
+// handed back to the outbox, which splits it down to the one record that no broker takes.
+type suspect struct {
+	ends    int    // young connections in a row that the broker closed with groups under way
+	id      uint64 // the group that ended a connection on its own
+	strikes int    // how often
+}
+
+const (
+	endsToIsolate   = 2
+	strikesToRefuse = 3
+)
+
+// isolate says that the next connection sends one group at a time.
+func (s *suspect) isolate() bool { return s.ends >= endsToIsolate || s.strikes > 0 }
+
+// ended notes how a connection ended on which groups were sent together.
+func (s *suspect) ended(byBroker bool) {
+	s.ends++
+	if !byBroker {
+		s.ends = 0
+	}
+}
+
+// strike notes that a group on its own ended a connection, and reports whether that was once too often.
+func (s *suspect) strike(id uint64) bool {
+	if s.id != id {
+		s.id, s.strikes = id, 0
+	}
+	if s.strikes++; s.strikes < strikesToRefuse {
+		return false
+	}
+	*s = suspect{}
+	return true
+}
+
+// clear: this group was acknowledged.
+func (s *suspect) clear(id uint64) {
+	if s.strikes > 0 && s.id == id {
+		*s = suspect{}
+	}
+}

@@ -2,6 +2,7 @@ package status
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 )
 
@@ -90,8 +91,10 @@ type Score struct {
 	Score float64
 }
 
-// MarshalJSON writes ["label",score].
-func (s Score) MarshalJSON() ([]byte, error) { return json.Marshal([]any{s.Label, s.Score}) }
+// MarshalJSON writes ["label",score] with four decimals at most: models answer in float32, what is beyond is noise.
+func (s Score) MarshalJSON() ([]byte, error) {
+	return json.Marshal([]any{s.Label, math.Round(s.Score*1e4) / 1e4})
+}
 
 // UnmarshalJSON reads ["label",score].
 func (s *Score) UnmarshalJSON(b []byte) error {

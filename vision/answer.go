@@ -67,7 +67,7 @@ func (s *server) classify(ctx context.Context, m classify) {
 	} else {
 		a.Observation = o
 	}
-	_ = s.w.send(kindClassified, a) // the reader sees a broken connection
+	s.say(kindClassified, a)
 }
 
 func (s *server) classifyFile(ctx context.Context, m classify) (*Observation, error) {

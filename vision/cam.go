@@ -66,7 +66,7 @@ func (c *cam) run(ctx context.Context) {
 
 // mayTake waits until frames may be taken: those of files only when their model can look at them, those of live cameras at any time.
 func (c *cam) mayTake(ctx context.Context) bool {
-	if c.slot == nil || c.slot.model.Load() != nil {
+	if c.slot == nil || c.slot.announced() != nil {
 		return ctx.Err() == nil
 	}
 	t := time.NewTicker(beatEvery)
@@ -88,7 +88,7 @@ func (c *cam) frame(ctx context.Context, f *camera.Frame) bool {
 	if c.slot == nil {
 		return true
 	}
-	m := c.slot.model.Load()
+	m := c.slot.announced()
 	if m == nil {
 		return true
 	}
@@ -104,7 +104,7 @@ func (c *cam) frame(ctx context.Context, f *camera.Frame) bool {
 		return false
 	}
 	c.last.Store(o)
-	return c.s.w.send(kindObservation, o) == nil
+	return c.s.say(kindObservation, o)
 }
 
 // unfit says whether a frame shows nothing that could be classified: it is told as a fact and never turned into a class.
@@ -151,7 +151,7 @@ func fitName(s string) string {
 // cameraEnded tells heron once every camera's source is at its end; all observations have been sent before.
 func (s *server) cameraEnded() {
 	if s.lossless.Add(-1) == 0 {
-		_ = s.w.send(kindEnded, struct{}{}) // the reader sees a broken connection
+		s.say(kindEnded, struct{}{})
 	}
 }
 

@@ -170,8 +170,8 @@ func (c *ClientConfig) check() error {
 			return fmt.Errorf("camera name %q is empty, used twice or not plain text", m.Name)
 		case m.Slot != "" && !slots[m.Slot]:
 			return fmt.Errorf("camera %q wants model slot %q, which does not exist", m.Name, m.Slot)
-		case m.FPS < 0 || m.Width < 0 || m.Height < 0:
-			return fmt.Errorf("camera %q has a negative size or rate", m.Name)
+		case !(m.FPS >= 0 && m.FPS <= 1000) || m.Width < 0 || m.Height < 0:
+			return fmt.Errorf("camera %q: size %d×%d or rate %v is out of range", m.Name, m.Width, m.Height, m.FPS)
 		}
 		cameras[m.Name] = true
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"image/jpeg"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,7 +137,8 @@ func TestBadConfigurationsAreRefusedAtOnce(t *testing.T) {
 		"either a command or a socket": {},
 		"used twice":                   {Socket: "/x", Config: vision.Config{Slots: append(slot, slot...)}},
 		`"main", which does not exist`: {Socket: "/x", Config: vision.Config{Cameras: []vision.CameraConfig{card(1)}}},
-		"negative":                     {Socket: "/x", Config: vision.Config{Slots: slot, Cameras: []vision.CameraConfig{card(-1)}}},
+		"rate -1 is out of range":      {Socket: "/x", Config: vision.Config{Slots: slot, Cameras: []vision.CameraConfig{card(-1)}}},
+		"rate NaN is out of range":     {Socket: "/x", Config: vision.Config{Slots: slot, Cameras: []vision.CameraConfig{card(math.NaN())}}},
 		"not plain text":               {Socket: "/x", Config: vision.Config{Slots: []vision.SlotConfig{{Slot: "a\nb"}}}},
 	} {
 		if _, err := vision.NewClient(c); err == nil || !strings.Contains(err.Error(), want) {
@@ -154,6 +156,19 @@ func TestMissingProgramIsSaidAtOnce(t *testing.T) {
 	}
 	if s := e.Stats(); s.ByCause[vision.CauseStart] == 0 || !strings.Contains(s.LastReason, "no such file") {
 		t.Errorf("stats: %+v", s)
+	}
+}
+
+// What the protocol does not carry is refused when the model is loaded, not taken for damage at the first frame.
+func TestLabelThatIsTooLongIsRefused(t *testing.T) {
+	t.Parallel()
+	cmd, env := self("serve")
+	dir := bundle(t, "scripted", scripted.Script{})
+	must(t, os.WriteFile(filepath.Join(dir, "labels.txt"), []byte("dark\n"+strings.Repeat("bright", 50)+"\n"), 0o600))
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{Slots: []vision.SlotConfig{{Slot: "main", Bundle: dir}}}})
+	s := e.until("refused", func(s vision.ClientStats) bool { return s.State == vision.StateRefused })
+	if s.Refusals[0].Code != inference.CodeLabels || !strings.Contains(s.Refusals[0].Reason, "longer than 256 bytes") {
+		t.Errorf("%+v", s.Refusals)
 	}
 }
 
@@ -193,5 +208,25 @@ func TestSlowCallbackIsNoFault(t *testing.T) {
 	s := e.until("20 observations", func(vision.ClientStats) bool { return n.Load() >= 20 })
 	if s.ByCause[vision.CauseBeat] != 0 {
 		t.Errorf("stats: %+v", s)
+	}
+}
+
+// A classify that follows readiness at once finds the model, and no live frame is told of before it.
+func TestReadyMeansReady(t *testing.T) {
+	cmd, env := self("serve")
+	dir, pic := bundle(t, "scripted", scripted.Script{}), filepath.Join(pictures(t, 1), "000.png")
+	for range 20 {
+		c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), Config: vision.Config{
+			Cameras: []vision.CameraConfig{card(0)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: dir}}}})
+		must(t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		done := make(chan error)
+		go func() { done <- c.Run(ctx) }()
+		must(t, c.WaitReady(ctx))
+		if _, err := c.Classify(ctx, "main", pic); err != nil || c.Stats().Restarts != 0 {
+			t.Errorf("Classify: %v; %+v", err, c.Stats())
+		}
+		cancel()
+		<-done
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -326,4 +328,20 @@ func alive(pid int) bool {
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
 	return !strings.HasPrefix(rest, "Z")
+}
+
+// The kernel's parent-death signal follows the thread that forked: threads that end must not take the child with them.
+func TestChildOutlivesThreads(t *testing.T) {
+	e := serving(t, "scripted", scripted.Script{}, nil)
+	e.flows(2)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(runtime.LockOSThread) // a locked goroutine's thread ends with it
+	}
+	wg.Wait()
+	runtime.GC()
+	e.flows(10)
+	if s := e.Stats(); s.Restarts != 0 {
+		t.Errorf("stats: %+v", s)
+	}
 }

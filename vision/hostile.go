@@ -68,7 +68,7 @@ func (o *Observation) check() error {
 		return badf("observation of camera %q with a number out of range", o.Camera)
 	case len(o.Top) > maxTop || len(o.Facts) > maxFacts:
 		return badf("observation of camera %q with %d scores and %d facts", o.Camera, len(o.Top), len(o.Facts))
-	case o.At.Year() < 1970 || o.At.Year() > 9999:
+	case o.At.Year() < 1 || o.At.Year() > 9999:
 		return badf("observation of camera %q from the year %d", o.Camera, o.At.Year())
 	case !okNames(o.Facts...):
 		return badf("observation of camera %q with a fact that is not plain text", o.Camera)

@@ -76,8 +76,18 @@ type server struct {
 type slot struct {
 	cfg   SlotConfig
 	turn  sync.Mutex // cameras take turns; a Mutex hands itself to the longest waiter once one has waited a millisecond
-	ready chan struct{}
+	ready chan struct{} // closed when heron has been told of the model
 	model atomic.Pointer[model]
+}
+
+// announced is the model once heron knows of it: before that no observation may name it. nil: there is none yet.
+func (sl *slot) announced() *model {
+	select {
+	case <-sl.ready:
+		return sl.model.Load()
+	default:
+		return nil
+	}
 }
 
 // model is a loaded one with its names.
@@ -209,19 +219,19 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 		return
 	}
 	t0 := time.Now()
-	if s.w.send(kindLoading, loading{sl.cfg.Slot}) != nil {
-		return // the reader sees the end
+	if !s.say(kindLoading, loading{sl.cfg.Slot}) {
+		return
 	}
 	m, err := s.open(ctx, sl.cfg)
 	if err != nil {
-		_ = s.w.send(kindRefused, refusal(sl.cfg.Slot, err))
+		s.say(kindRefused, refusal(sl.cfg.Slot, err))
 		return
 	}
 	for _, k := range m.Skipped() {
 		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
 	}
 	sl.model.Store(m) // before loaded is said: a classify may follow at once
-	if s.w.send(kindLoaded, loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, TookMS: ms(time.Since(t0))}) != nil {
+	if !s.say(kindLoaded, loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, TookMS: ms(time.Since(t0))}) {
 		return
 	}
 	close(sl.ready) // after it: no observation comes before loaded
@@ -237,6 +247,9 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := sayable(b); err != nil {
+		return nil, err
+	}
 	m, err := inference.OpenSlot(ctx, b, s.d.Engines, c.Threads)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -245,6 +258,19 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 		return nil, err
 	}
 	return &model{m, m.Spec().ID(), m.Info().Engine}, nil
+}
+
+// sayable refuses names that the protocol does not carry.
+func sayable(b *inference.Bundle) error {
+	for _, l := range b.Labels {
+		if !okName(l) {
+			return &inference.Refusal{Code: inference.CodeLabels, What: fmt.Sprintf("%s: label %.40q… is longer than %d bytes or not plain text", b.Dir, l, maxName), NextStep: "shorten the label"}
+		}
+	}
+	if id := b.Manifest.Name + "@" + b.Manifest.Version; !okName(id) || len(id) > maxName-10 {
+		return &inference.Refusal{Code: inference.CodeManifest, What: fmt.Sprintf("%s: name and version %.40q… are too long or not plain text", b.Dir, id), NextStep: "shorten them in manifest.json"}
+	}
+	return nil
 }
 
 func refusal(slot string, err error) Refused {
@@ -256,13 +282,23 @@ func refusal(slot string, err error) Refused {
 	return r
 }
 
+// say sends a message; false when the connection is broken, which the reader sees too. A message that cannot be encoded is a bug:
+// the process ends rather than go on with a camera that nobody hears.
+func (s *server) say(k kind, v any) bool {
+	err := s.w.send(k, v)
+	if bad := (*encodeError)(nil); errors.As(err, &bad) {
+		panic(bad)
+	}
+	return err == nil
+}
+
 // beats tells that the process is alive and what it is doing. It takes no lock that a native call is made under.
 func (s *server) beats(ctx context.Context) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
-		if s.w.send(kindBeat, s.beat()) != nil {
-			return // the reader sees the end
+		if !s.say(kindBeat, s.beat()) {
+			return
 		}
 		select {
 		case <-t.C:

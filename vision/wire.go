@@ -31,13 +31,21 @@ func newWriter(c net.Conn, timeout time.Duration) *writer {
 	return w
 }
 
-// send writes v as the payload of k. After an error the stream is broken and the connection of no further use.
+// encodeError is a message that cannot be sent as it is; the connection is still good.
+type encodeError struct {
+	kind kind
+	err  error
+}
+
+func (e *encodeError) Error() string { return fmt.Sprintf("encode message %d: %v", e.kind, e.err) }
+
+// send writes v as the payload of k. After an error that is no *encodeError the connection is of no further use.
 func (w *writer) send(k kind, v any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.begin(k)
 	if err := w.enc.Encode(v); err != nil {
-		return fmt.Errorf("encode message %d: %w", k, err)
+		return &encodeError{k, err}
 	}
 	return w.flush(k)
 }
@@ -49,7 +57,7 @@ func (w *writer) sendPicture(h pictureHeader, jpeg []byte) error {
 	w.begin(kindPicture)
 	w.buf.Write([]byte{0, 0, 0, 0})
 	if err := w.enc.Encode(h); err != nil {
-		return fmt.Errorf("encode picture header: %w", err)
+		return &encodeError{kindPicture, err}
 	}
 	b := w.buf.Bytes()
 	binary.BigEndian.PutUint32(b[headerSize:], uint32(len(b)-headerSize-4))
@@ -68,7 +76,7 @@ func (w *writer) begin(k kind) {
 func (w *writer) flush(k kind) error {
 	b := w.buf.Bytes()
 	if n := len(b) - headerSize; n > k.limit() {
-		return fmt.Errorf("message %d has %d bytes, more than %d", k, n, k.limit())
+		return &encodeError{k, fmt.Errorf("%d bytes are more than %d", n, k.limit())}
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	if w.timeout > 0 {

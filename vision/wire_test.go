@@ -105,7 +105,7 @@ func TestHostileMessagesAreRefused(t *testing.T) {
 		"cannot unmarshal":       message(kindObservation, `{"cam":7}`),
 		"1e999":                  message(kindObservation, `{"lat_ms":1e999}`),
 		"number out of range":    message(kindObservation, `{"lat_ms":-1,"at":"2026-01-01T00:00:00Z"}`),
-		"from the year 9":        message(kindObservation, `{"at":"0009-01-01T00:00:00Z"}`),
+		"from the year 0":        message(kindObservation, `{"at":"0000-01-01T00:00:00Z"}`),
 		"too long or not plain":  message(kindObservation, `{"cam":"`+long+`","at":"2026-01-01T00:00:00Z"}`),
 		"score 7":                message(kindObservation, `{"at":"2026-01-01T00:00:00Z","top":[{"label":"a","score":7}]}`),
 		"101 scores":             message(kindObservation, `{"at":"2026-01-01T00:00:00Z","top":[{}`+strings.Repeat(`,{}`, 100)+`]}`),

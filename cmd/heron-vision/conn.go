@@ -32,6 +32,9 @@ func inherited() (net.Conn, error) {
 		return nil, errors.New("the descriptor is a listening socket: set Accept=yes, one process serves one connection")
 	}
 	unix.CloseOnExec(fd)
+	for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} {
+		os.Unsetenv(name) // not for what a library may start; the only error is a bad name
+	}
 	f := os.NewFile(uintptr(fd), "heron")
 	defer f.Close() // FileConn has a copy
 	conn, err := net.FileConn(f)

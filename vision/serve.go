@@ -75,7 +75,7 @@ type server struct {
 // slot is a model slot: its model is loaded once and stays for the life of the process.
 type slot struct {
 	cfg   SlotConfig
-	turn  sync.Mutex // cameras take turns; a Mutex hands itself to the longest waiter once one has waited a millisecond
+	turn  sync.Mutex    // cameras take turns; a Mutex hands itself to the longest waiter once one has waited a millisecond
 	ready chan struct{} // closed when heron has been told of the model
 	model atomic.Pointer[model]
 }

@@ -130,12 +130,13 @@ type stage struct {
 	log    *os.File
 	dir    string
 	start  time.Time
-	away   uint64 // times the broker was taken away
+	away   uint64        // times the broker was taken away
+	wait   time.Duration // for the backlog, at the end
 	screen screen
 }
 
 func setUp(o Options, dir string) (_ *stage, err error) {
-	s := &stage{o: o, dir: dir}
+	s := &stage{o: o, dir: dir, wait: drainPatience}
 	if s.camera, err = line.NewCamera(line.CameraConfig{Addr: o.Camera, Seed: o.Seed}); err != nil {
 		return nil, err
 	}
@@ -175,18 +176,8 @@ func (s *stage) run(ctx context.Context) (Summary, error) {
 	s.start = time.Now()
 	camera := startJob(context.WithoutCancel(ctx), "demo camera", s.camera.Run)
 	agent := startJob(context.WithoutCancel(ctx), "heron", s.agent.Run)
-	programme, cancel := context.WithCancel(ctx)
-	go func() { // whichever fails first ends the programme
-		defer cancel()
-		select {
-		case <-programme.Done():
-		case <-camera.done:
-		case <-agent.done:
-		}
-	}()
-	err := s.perform(programme)
+	err := s.perform(ctx, camera, agent)
 	failed := agent.ended() || camera.ended()
-	cancel()
 	took := time.Since(s.start)
 
 	camera.stop()
@@ -207,7 +198,7 @@ func (s *stage) run(ctx context.Context) (Summary, error) {
 
 // drain waits until the cloud has every result that the agent says it took, for a bounded time.
 func (s *stage) drain() {
-	deadline := time.Now().Add(drainPatience)
+	deadline := time.Now().Add(s.wait)
 	for time.Now().Before(deadline) {
 		v, t := s.agent.View(), s.ledger.Totals()
 		if v.Backlog == 0 && t.Live+t.Late >= v.Results {

@@ -16,13 +16,15 @@ func ran(t *testing.T, change func(*fakeAgent, *stage)) (Summary, error) {
 	t.Helper()
 	a := &fakeAgent{answer: func() string { return "" }}
 	var out bytes.Buffer
-	o := Options{For: 4500 * time.Millisecond, Out: &out, Seed: 3, NewAgent: func(w Wiring) (Agent, error) { a.wiring = w; return a, nil }}
+	o := Options{For: 3900 * time.Millisecond, Out: &out, Seed: 3, NewAgent: func(w Wiring) (Agent, error) { a.wiring = w; return a, nil }}
 	s, err := setUp(o, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.log.Close()
 	change(a, s)
+	s.wait = 2 * time.Second
+	a.until = time.Now().Add(o.For)
 	m, err := s.run(t.Context())
 	if err == nil && strings.Count(out.String(), "\n") < 3 {
 		t.Errorf("hardly a line: %q", out.String())

@@ -18,6 +18,7 @@ type fakeAgent struct {
 	lose   uint64        // the group with this first number is forgotten
 	fail   error         // what Run returns at once
 	panics bool
+	until  time.Time // it answers no longer: a real agent does not when the camera is gone
 
 	mu     sync.Mutex
 	queue  [][]byte // sealed groups of one record
@@ -56,14 +57,14 @@ func (a *fakeAgent) Run(ctx context.Context) error {
 	return nil
 }
 
-// see makes a result every 40 ms, for as long as the demo's camera is there.
+// see makes a result every 40 ms.
 func (a *fakeAgent) see(ctx context.Context) {
 	tick := time.NewTicker(40 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		<-tick.C
 		label := a.answer()
-		if label == "" {
+		if label == "" || !a.until.IsZero() && time.Now().After(a.until) {
 			continue
 		}
 		a.mu.Lock()

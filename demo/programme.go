@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,8 +12,9 @@ const (
 	plainLine = time.Second
 )
 
-// perform runs the programme until its time is over, q is pressed or ctx ends: it moves the broker and the hand, and shows what happens.
-func (s *stage) perform(ctx context.Context) error {
+// perform runs the programme until its time is over, q is pressed, a job ends or ctx does: it moves the broker and the hand,
+// and shows what happens.
+func (s *stage) perform(ctx context.Context, jobs ...*job) error {
 	keys, release, err := s.openScreen()
 	if err != nil {
 		return err
@@ -25,7 +27,7 @@ func (s *stage) perform(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	steps := s.steps()
-	for {
+	for !slices.ContainsFunc(jobs, (*job).ended) {
 		var err error
 		select {
 		case <-ctx.Done():
@@ -39,7 +41,7 @@ func (s *stage) perform(ctx context.Context) error {
 			if steps.last() {
 				return nil
 			}
-			err = s.moveBroker(ctx)
+			err = s.setBroker(ctx, len(steps.timers) == 2) // first away, then back, whatever the keys did meanwhile
 			steps.pop()
 		case <-tick.C:
 		}
@@ -48,13 +50,15 @@ func (s *stage) perform(ctx context.Context) error {
 		}
 		s.show()
 	}
+	return nil
 }
 
 // press does what a key asks for.
 func (s *stage) press(ctx context.Context, key byte) error {
+	s.screen.note = ""
 	switch key {
 	case keyBroker:
-		return s.moveBroker(ctx)
+		return s.setBroker(ctx, !s.broker.Up())
 	case keyCover:
 		s.camera.Cover(!s.camera.Covered())
 	case keyKill:
@@ -65,13 +69,15 @@ func (s *stage) press(ctx context.Context, key byte) error {
 	return nil
 }
 
-// moveBroker takes the broker away, or brings it back.
-func (s *stage) moveBroker(ctx context.Context) error {
+// setBroker brings the broker back, or takes it away.
+func (s *stage) setBroker(ctx context.Context, up bool) error {
+	if up {
+		return s.broker.Start(ctx)
+	}
 	if s.broker.Up() {
 		s.away++
-		return s.broker.Stop()
 	}
-	return s.broker.Start(ctx)
+	return s.broker.Stop()
 }
 
 // steps are the moments of a timed run: broker away, broker back, end. A run without a time has none.

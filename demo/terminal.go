@@ -54,11 +54,14 @@ func columns(out any) int {
 }
 
 // readKeys reads keys until stop; it looks up every tenth of a second, for a read from a terminal cannot be called off.
-// Raw mode makes ctrl-c a key like any other; it and the end of input mean quit.
+// Raw mode makes ctrl-c (3) and ctrl-d (4) keys like any other; they and the end of input mean quit.
 func readKeys(fd int, pressed chan<- byte, stop <-chan struct{}) {
 	for {
 		key, err := readKey(fd)
-		if err != nil || key == 3 || key == 4 || key == 'Q' {
+		if key >= 'A' && key <= 'Z' {
+			key += 'a' - 'A'
+		}
+		if err != nil || key == 3 || key == 4 {
 			key = keyQuit
 		}
 		if key != 0 {

@@ -85,6 +85,9 @@ func (c *Camera) Run(ctx context.Context) error {
 	if srv.Shutdown(patience) != nil {
 		srv.Close()
 	}
+	if err == nil { // else it was film that saw the server end
+		<-served
+	}
 	return err
 }
 

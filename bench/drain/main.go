@@ -29,7 +29,7 @@ var (
 
 func main() {
 	flag.Parse()
-	for _, p := range []*string{heron, bundle, video} {
+	for _, p := range []*string{heron, bundle, video, work} {
 		abs, err := filepath.Abs(*p)
 		measure.Must(err)
 		*p = abs
@@ -53,7 +53,7 @@ func fill(path string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- box.Run(ctx) }()
-	measure.Must(results.Fill(ctx, box, 1, *count, 50_000, nil))
+	measure.Must(results.Fill(ctx, box, 1, *count, 15_000, nil))
 	cancel()
 	measure.Must(<-ended)
 	measure.Log("filled with %d results", *count)
@@ -79,7 +79,8 @@ func run(f measure.Figures, dir, path string, port int) {
 		return err == nil && s.Outbox.State == "ok" && s.Outbox.Records >= int64(*count)
 	})
 	if !opened {
-		measure.Must(fmt.Errorf("the outbox did not open with its backlog: %s", h.Tail()))
+		s, err := h.Status()
+		measure.Must(fmt.Errorf("the outbox did not open with its backlog: %+v %w %s", s.Outbox, err, h.Tail()))
 	}
 	waiting := measure.MemoryOf(h.PID)
 	measure.Must(link.Join())

@@ -52,7 +52,7 @@ func heronOutbox(f measure.Figures, d *measure.Disk, payload int64) {
 	measure.Must(box.Flush(ctx)) // open and made: what follows is the records' own
 
 	before, cpu, began := d.Written(), measure.CPU(os.Getpid()), time.Now()
-	measure.Must(results.Fill(ctx, box, 1, *count, 50_000, nil))
+	measure.Must(results.Fill(ctx, box, 1, *count, 15_000, nil))
 	took := time.Since(began).Seconds()
 	put := d.Written() - before
 	f["alone_on_device"] = d.Alone

@@ -22,7 +22,7 @@ var (
 	kill   = flag.Int("nkill", 40_000, "results in the kill run")
 	rate   = flag.Int("krate", 2000, "results per second in the kill run")
 	work   = flag.String("work", "bench/out", "folder for the disk image")
-	window = flag.Int("window", 50_000, "results put and not yet safe; groups hold up to 500 and wait up to 5 s, so a window of 64 would measure the wait")
+	window = flag.Int("window", 15_000, "results put and not yet safe; groups hold up to 500 and wait up to 5 s, so a window of 64 would measure the wait")
 	store  = flag.String("store", "", "be the store: path of the outbox")
 	broker = flag.Int("broker", 0, "the store's broker")
 )

@@ -91,10 +91,31 @@ func fromYAML(err error) *ConfigError {
 		fmt.Sscan(m[2], &e.Column)
 		e.What = m[3]
 	}
+	var wrong *yaml.TypeError
+	if errors.As(err, &wrong) && wrong.Token != nil {
+		e.What = fmt.Sprintf("%q does not fit here, expected %s", wrong.Token.Value, kindName(wrong.DstType))
+	}
 	if strings.Contains(e.What, "unknown field") {
 		e.What += "; see docs/config.md for the keys there are"
 	}
 	return e
+}
+
+// kindName says in a person's words what a field wants.
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "keys and values"
+	}
+	return "a text"
 }
 
 // locate finds the place of a problem in the source; where the key is absent, the nearest parent's.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 
 // classifyLimits bound what a foreign model may take before it is given up.
 const (
-	classifyLoad  = 20 * time.Second
+	classifyLoad  = 15 * time.Second
 	classifyRun   = 8 * time.Second
 	classifyBeat  = 10 * time.Second // a person waits, no camera: a starved machine is no reason to start over
 	classifyReply = 25 * time.Second // one picture, a replacement of heron-vision included
@@ -78,6 +79,7 @@ func (a *app) classify(ctx context.Context, model, engine, command string, pictu
 	client, err := vision.NewClient(vision.ClientConfig{
 		Command: []string{path}, Config: vision.Config{Slots: []vision.SlotConfig{slot}},
 		LoadTimeout: classifyLoad, InferenceTimeout: classifyRun, BeatTimeout: classifyBeat, MaxMemory: 2 << 30,
+		Log: slog.New(slog.DiscardHandler), // what matters of it comes back in the error
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,7 +20,8 @@ import (
 //	safe IDS       the promise of these records was kept
 //	acking IDS     the broker has them, the outbox is about to be told
 //	sent E SEQ IDS the uplink was given these records under these numbers
-//	have IDS       after opening: all that waits
+//	have IDS       after opening: what waits; then: opened
+//	put MS ID      (only with end never) a result was put at that time
 //	session N
 const childEnv = "HERON_OUTBOX_TEST_CHILD"
 
@@ -57,6 +59,7 @@ type worker struct {
 	n        uint64
 	promises chan promise
 	ctx      context.Context
+	times    bool
 }
 
 func childMain(arg string) int {
@@ -64,6 +67,9 @@ func childMain(arg string) int {
 	cfg := config(j.dir)
 	cfg.MaxBytes, cfg.CommitAfter = minBytes, 8*time.Millisecond
 	cfg.SealAfter = map[message.Stream]time.Duration{message.Result: 4 * time.Millisecond, message.Alarm: time.Millisecond, message.Audit: time.Millisecond}
+	if j.end == "never" { // the times of a device, twenty times faster
+		cfg.SealAfter[message.Result], cfg.CommitAfter = 250*time.Millisecond, 100*time.Millisecond
+	}
 	o, err := New(cfg)
 	if err != nil {
 		say("failed %v", err)
@@ -72,7 +78,7 @@ func childMain(arg string) int {
 	ctx, end := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- o.Run(ctx) }()
-	w := worker{Outbox: o, rng: rand.New(rand.NewPCG(j.seed, 1)), n: j.first, promises: make(chan promise, 1000), ctx: ctx}
+	w := worker{Outbox: o, rng: rand.New(rand.NewPCG(j.seed, 1)), n: j.first, promises: make(chan promise, 1000), ctx: ctx, times: j.end == "never"}
 	var wg sync.WaitGroup
 	wg.Go(w.keepPromises)
 	w.tellWhatWaits()
@@ -100,7 +106,7 @@ func (w *worker) keepPromises() {
 			if p.receipt.Err() == nil {
 				say("safe %s", strings.Join(p.ids, " "))
 			}
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(700 * time.Millisecond):
 			say("late %s", strings.Join(p.ids, " "))
 		}
 	}
@@ -117,6 +123,9 @@ func (w *worker) step() {
 				p = promise{}
 			}
 			p.receipt, p.ids = r, append(p.ids, fmt.Sprint("r", w.n))
+			if w.times {
+				say("put %d r%d", time.Now().UnixMilli(), w.n)
+			}
 			w.n++
 		}
 		w.promises <- p
@@ -161,6 +170,7 @@ func (w *worker) tellWhatWaits() {
 	for _, g := range gs {
 		say("have %s", strings.Join(identify(g), " "))
 	}
+	say("opened now")
 	for _, g := range gs {
 		w.Release(g.ID)
 	}
@@ -208,7 +218,11 @@ func identify(g Group) []string {
 		r := string(raw)
 		switch {
 		case strings.Contains(r, `"gap":`):
-			ids = append(ids, "gap")
+			var x struct{ Gap message.Gap }
+			if err := json.Unmarshal(raw, &x); err != nil {
+				panic(err)
+			}
+			ids = append(ids, fmt.Sprintf("gap:%d-%d", x.Gap.From, x.Gap.To))
 		case strings.Contains(r, `"code":"`):
 			_, r, _ = strings.Cut(r, `"code":"`)
 			r, _, _ = strings.Cut(r, `"`)

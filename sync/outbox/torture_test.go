@@ -36,6 +36,7 @@ type facts struct {
 	sent         map[string]string // epoch/seq -> record
 	session      uint64
 	damaged      bool
+	diedAt       int64 // ms
 }
 
 func newFacts() *facts {
@@ -43,7 +44,7 @@ func newFacts() *facts {
 }
 
 func (f *facts) clone() *facts {
-	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged}
+	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged, f.diedAt}
 }
 
 func (f *facts) hear(line string) {
@@ -174,14 +175,14 @@ func (c *campaign) openAndCompare(dir string, f *facts) error {
 		for i, id := range identify(g) {
 			got[id] = true
 			key := fmt.Sprint(g.Epoch, "/", first+uint64(i))
-			if was := f.sent[key]; was != "" && was != id && id != "gap" {
+			if was := f.sent[key]; was != "" && was != id {
 				return fmt.Errorf("number %s was %s and is %s now", key, was, id)
 			}
 		}
 	}
 	var missing []string
 	for id := range f.safe {
-		if id != "gap" && !f.acking[id] && !got[id] {
+		if !strings.HasPrefix(id, "gap") && !f.acking[id] && !got[id] {
 			missing = append(missing, id)
 		}
 	}

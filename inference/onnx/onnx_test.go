@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	_ "image/jpeg"
 	"os"
@@ -78,7 +79,52 @@ func TestBroken(t *testing.T) {
 		"alloc_64g.onnx": inference.CodeBudget, "alloc_64g_load.onnx": inference.CodeBudget, "lying_dims.onnx": inference.CodeBudget,
 		"empty.onnx": inference.CodeFormat, "html.onnx": inference.CodeFormat, "truncated.onnx": inference.CodeFormat, "ir_99.onnx": inference.CodeFormat,
 		"opset_27.onnx": inference.CodeFormat, "opset_99.onnx": inference.CodeFormat, "unknown_op.onnx": inference.CodeFormat, "unknown_op_domain.onnx": inference.CodeFormat,
-	}, []string{"hang_loop.onnx", "hang_kernel.onnx", "hang_load.onnx", "alloc_4g.onnx"})
+	}, append(greedy(t), "hang_loop.onnx", "hang_kernel.onnx", "hang_load.onnx", "alloc_4g.onnx"))
+}
+
+// greedy are the models that ask for 64 GiB, where the machine would give it to them.
+func greedy(t *testing.T) []string {
+	t.Helper()
+	var kB int
+	b, err := os.ReadFile("/proc/meminfo")
+	if err == nil {
+		_, err = fmt.Sscanf(string(b), "MemTotal: %d kB", &kB)
+	}
+	if err != nil || kB > 48<<20 {
+		return []string{"alloc_64g.onnx", "alloc_64g_load.onnx"}
+	}
+	return nil
+}
+
+// TestDarkPictures: a model that breaks down on some pictures fails on those alone.
+func TestDarkPictures(t *testing.T) {
+	library(t)
+	b, err := os.ReadFile(filepath.Join(enginetest.Testdata(t), "models", "broken", "nan_when_dark.onnx"))
+	if err != nil {
+		t.Skip(err)
+	}
+	m := inference.Model{File: "nan_when_dark.onnx", Bytes: b, Spec: &inference.Spec{Labels: []string{"ok", "scratched", "no_label", "empty", "other"}, Output: inference.Output{Kind: "probabilities"},
+		Input: inference.Input{Width: 32, Height: 32, Layout: "NCHW", DType: inference.Float32, Std: []float64{255, 255, 255}}}}
+	bundle, err := inference.ReadBundle(enginetest.Folder(t, "onnx", m), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, grey := range []byte{200, 5, 200} {
+		r, err := s.Classify(t.Context(), bytes.Repeat([]byte{grey}, 12), 2, 2, 6)
+		if grey == 5 {
+			enginetest.CheckRefusal(t, err, inference.CodeNotFinite)
+		} else if err != nil || len(r.Top) != inference.TopK {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if st := s.Stats(); st.Inferred != 2 || st.Errors != 1 {
+		t.Errorf("%+v", st)
+	}
 }
 
 // TestPictures: Go's JPEG decoder is not OpenCV's, so the scores may lie further off than 0.06; the labels must not.

@@ -7,7 +7,6 @@ import (
 	"image/jpeg"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -93,7 +92,6 @@ func TestSnapshotIsACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Release(f)
-	time.Sleep(time.Millisecond)
 	if !s.Snapshot(&snap) || snap.Pix[0] != 2 {
 		t.Errorf("after it was given back: %+v", snap)
 	}

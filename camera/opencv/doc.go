@@ -10,7 +10,7 @@ import (
 	"heron/camera"
 )
 
-// Serves says whether a source is of this driver's schemes.
-func Serves(source string) bool {
+// serves says whether a source is of this driver's schemes.
+func serves(source string) bool {
 	return slices.Contains([]string{"v4l2", "gstreamer", "rtsp", "rtsps", "http", "https", "file"}, camera.Scheme(source))
 }

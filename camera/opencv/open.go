@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"gocv.io/x/gocv"
@@ -18,7 +19,7 @@ import (
 
 // Open opens the sources v4l2:, gstreamer:, rtsp:, rtsps:, http:, https: and file:. It may take as long as OpenTimeout.
 func Open(ctx context.Context, o camera.Options) (camera.Device, error) {
-	if !Serves(o.Source) {
+	if !serves(o.Source) {
 		return nil, camera.ErrNotMine
 	}
 	setUp()
@@ -73,8 +74,10 @@ func openV4L2(o camera.Options) (camera.Device, error) {
 
 // probe says what OpenCV does not: whether there is a device and we may open it.
 func probe(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0)
 	switch {
+	case errors.Is(err, syscall.EBUSY):
+		return fmt.Errorf("v4l2: %s is in use by another program (fuser %s names it): %w", path, path, syscall.EBUSY)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("v4l2: no device %s: see ls -l /dev/v4l/by-id: %w", path, fs.ErrNotExist)
 	case errors.Is(err, fs.ErrPermission):
@@ -82,7 +85,11 @@ func probe(path string) error {
 	case err != nil:
 		return fmt.Errorf("v4l2: %w", err)
 	}
-	return file.Close()
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return fmt.Errorf("v4l2: %s is not a camera device", path)
+	}
+	return nil
 }
 
 func openPipeline(o camera.Options) (camera.Device, error) {

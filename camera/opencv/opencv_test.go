@@ -74,7 +74,7 @@ func TestHTTPStream(t *testing.T) {
 				last = f.Seq
 				s.Release(f)
 			}
-			if st := s.Stats(); st.Reopened != 0 || st.Errors != 0 || !st.Live || (fps > 0) != (st.Dropped > 30) {
+			if st := s.Stats(); st.Reopened != 0 || st.Errors != 0 || !st.Live || fps > 0 && st.Dropped < 10 {
 				t.Errorf("%+v", st)
 			}
 		})
@@ -104,6 +104,7 @@ func TestOpenFailuresNameTheCause(t *testing.T) {
 		{"file:" + dir, "pictures:"},
 		{"file:" + junk + "?lop=true", `unknown option "lop"`},
 		{"v4l2:/dev/video987", "no device"},
+		{"v4l2:" + junk, "not a camera device"},
 		{"gstreamer:", "empty"},
 		{"gstreamer:videotestsrc ! nosuchelement", "does not start"},
 		{"rtsp://user:geheim@127.0.0.1:1/x", "connection refused"},

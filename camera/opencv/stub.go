@@ -15,7 +15,7 @@ func Version() string { return "" }
 
 // Open refuses the sources that need OpenCV.
 func Open(_ context.Context, o camera.Options) (camera.Device, error) {
-	if !Serves(o.Source) {
+	if !serves(o.Source) {
 		return nil, camera.ErrNotMine
 	}
 	return nil, fmt.Errorf("source %s: this heron-vision was built without OpenCV; make one with it: make build: %w",

@@ -73,7 +73,7 @@ func TestEveryPixelIsOpaque(t *testing.T) {
 
 // Of one seed, the classes share station, light and bottle, so what differs is what the class says.
 func TestClassesDifferVisibly(t *testing.T) {
-	for seed := uint64(20); seed < 25; seed++ {
+	for seed := uint64(20); seed < 22; seed++ {
 		ok := drawn(seed, OK)
 		for class, least := range map[Class]int{Scratched: 400, NoLabel: 2500, Empty: 15000} {
 			other, changed := drawn(seed, class), 0

@@ -12,8 +12,10 @@ const (
 	slide     = 280 * time.Millisecond
 	restMin   = 1100 * time.Millisecond
 	restRange = 500 * time.Millisecond
-	atStation = 8 // bottles before the camera looks at another station
+	atStation = 8  // bottles before the camera looks at another station
+	creep     = 14 // pixels a second while at rest: nothing alive stands quite still
 	keptPlans = 1 << 16
+	programme = 427 // so chosen that seed 1 begins with something of everything, in good light
 )
 
 // plan is one bottle's visit. It slides in from start on, rests from start+slide, and ends where the next begins.
@@ -22,7 +24,13 @@ type plan struct {
 	class      Class
 	seed       uint64
 	station    uint64
-	rest       float64 // where it rests, pixels
+	rest       float64 // where it comes to rest, pixels
+	belt       float64 // how far the belt had moved before, pixels
+}
+
+// crept is how far the bottle and the belt have crept on since the bottle came to rest.
+func (p *plan) crept(since time.Duration) float64 {
+	return creep * max(0, since-p.start-slide).Seconds()
 }
 
 // timeline is the line's programme: a function of seed and time alone, worked out as far as it was asked for.
@@ -33,7 +41,7 @@ type timeline struct {
 	dropped int // plans forgotten from the front
 }
 
-func newTimeline(seed uint64) *timeline { return &timeline{d: newDice(seed, 6)} }
+func newTimeline(seed uint64) *timeline { return &timeline{d: newDice(seed, programme)} }
 
 // at returns the visit at a time and the one before it (nil at the beginning, or when forgotten).
 func (t *timeline) at(since time.Duration) (now, before *plan) {
@@ -60,7 +68,8 @@ func (t *timeline) extend(since time.Duration) {
 	for len(t.plans) == 0 || t.plans[len(t.plans)-1].end <= since {
 		p := plan{class: OK}
 		if n := len(t.plans); n > 0 {
-			p.start = t.plans[n-1].end
+			last := &t.plans[n-1]
+			p.start, p.belt = last.end, last.belt+Width+last.crept(last.end)
 		}
 		n := t.dropped + len(t.plans)
 		if t.d.one(.6) { // about two in five are good, the rest share what is left
@@ -70,7 +79,7 @@ func (t *timeline) extend(since time.Duration) {
 			p.class = OK // the same fault twice would look like a picture that stands still
 		}
 		p.end = p.start + slide + restMin + time.Duration(t.d.in(0, float64(restRange)))
-		p.seed, p.rest = t.d.Uint64(), Width*t.d.in(.44, .56)
+		p.seed, p.rest = t.d.Uint64(), Width*t.d.in(.43, .55)
 		p.station = t.d.Uint64()
 		if n%atStation != 0 {
 			p.station = t.plans[len(t.plans)-1].station
@@ -107,12 +116,12 @@ func (g *stage) draw(dst *image.RGBA, since time.Duration) {
 	}
 	t := float64(since-p.start) / float64(slide)
 	in := 1 - max(0, 1-t)*max(0, 1-t) // slows down as it arrives
-	creep := -14 * max(0, since-p.start-slide).Seconds()
 	shake := 1.2 * math.Sin(since.Seconds()*41)
-	x := p.rest - Width*(1-in) + creep + shake
-	v := View{Belt: int(x), Noise: uint64(since), Light: float32(1 + .05*math.Sin(since.Seconds()*.7)), Bottles: []Placed{{g.bottle(p), int(x)}}}
+	x := p.rest - Width*(1-in) + p.crept(since) + shake
+	v := View{Belt: int(p.belt + Width*in + p.crept(since)), Noise: uint64(since), Light: float32(1 + .05*math.Sin(since.Seconds()*.7))}
+	v.Bottles = append(v.Bottles, Placed{g.bottle(p), int(x)})
 	if before != nil && in < 1 {
-		v.Bottles = append(v.Bottles, Placed{g.bottle(before), int(x + Width + before.rest - p.rest)})
+		v.Bottles = append(v.Bottles, Placed{g.bottle(before), int(before.rest + before.crept(before.end) + Width*in)})
 	}
 	for seed := range g.bottles {
 		if seed != p.seed && (before == nil || seed != before.seed) {

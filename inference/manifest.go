@@ -14,7 +14,7 @@ type Manifest struct {
 	Input      Input         `json:"input"`
 	Output     Output        `json:"output"`
 	Labels     string        `json:"labels"` // file name
-	Thresholds Thresholds    `json:"thresholds,omitempty"`
+	Thresholds Thresholds    `json:"thresholds,omitzero"`
 	Golden     []Golden      `json:"golden,omitempty"`
 	Baseline   string        `json:"baseline,omitempty"` // file name
 	Accuracy   *Accuracy     `json:"accuracy,omitempty"`

@@ -51,7 +51,7 @@ type SlotStats struct {
 
 // OpenSlot tries the bundle's candidates in order until one loads, fits its manifest and answers for a grey picture;
 // threads is handed to the engine (0: its choice). It may block for as long as a runtime does: whoever needs a bound watches the process.
-// The error is a *Refusal: the only candidate's own, or one that names all of them. A file that is not the one the manifest names
+// The error is a *Refusal (the only candidate's own, or one that names all of them) or ctx's. A file that is not the one the manifest names
 // ends the search: such a bundle is not to be trusted at all.
 func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, threads int) (*Slot, error) {
 	s := &Slot{golden: b.Manifest.Golden, zero: time.Now()}

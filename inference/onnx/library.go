@@ -11,13 +11,13 @@ import (
 const libraryEnv = "HERON_ONNXRUNTIME_LIB"
 
 // libraries lists what to try, in order: the environment's word alone if there is one, else what lies in lib/ beside the program
-// (newest name first), else the system's names.
+// (libonnxruntime.so before names with a version), else the system's names.
 func libraries(getenv func(string) string, executable string) []string {
 	if path := getenv(libraryEnv); path != "" {
 		return []string{path}
 	}
-	found, _ := filepath.Glob(filepath.Join(filepath.Dir(executable), "lib", "libonnxruntime.so*")) // the only error is a bad pattern
-	slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) })
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(executable), "lib", "libonnxruntime.so*")) // its only error is a bad pattern
+	slices.Sort(found)
 	return append(found, "libonnxruntime.so", "libonnxruntime.so.1")
 }
 

@@ -25,7 +25,7 @@ import (
 func library(t testing.TB) {
 	t.Helper()
 	if found, _ := filepath.Glob("../../bin/lib/libonnxruntime.so*"); os.Getenv(libraryEnv) == "" && len(found) > 0 {
-		path, err := filepath.Abs(slices.Max(found))
+		path, err := filepath.Abs(slices.Min(found))
 		if err != nil {
 			t.Fatal(err)
 		}

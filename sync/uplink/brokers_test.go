@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func embedded(t testing.TB, address string, conf ...listeners.Config) (stop func
 	if err := s.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	stop = func() { _ = s.Close() }
+	stop = sync.OnceFunc(func() { _ = s.Close() })
 	t.Cleanup(stop)
 	return stop
 }
@@ -94,7 +95,7 @@ func (m *mosquitto) start() {
 	}
 	bin, _ := m.binary()
 	m.cmd = exec.Command(bin, "-c", path)
-	m.cmd.Stdout, m.cmd.Stderr = os.Stderr, os.Stderr
+	m.cmd.Stderr = nil // it warns of being root
 	if err := m.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}

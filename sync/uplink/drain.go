@@ -102,7 +102,7 @@ func (s *session) send(ctx context.Context, live, late <-chan outbox.Group) {
 	s.sendInfo()
 	look := time.NewTicker(s.u.timing.info)
 	defer look.Stop()
-	if s.alone && !sleep(ctx, s.u.timing.quiet) { // whoever is thrown out in this while was not thrown out for what it sent
+	if !sleep(ctx, s.quiet) { // whoever is thrown out in this while was not thrown out for what it sent
 		return
 	}
 	for {

@@ -22,6 +22,7 @@ func (l *ledger) file(c packet) {
 
 // Q1: PUBACK never comes. The window fills, time runs out, the connection is made anew, the groups are sent again.
 func TestFault_Q1_PubackNeverComes(t *testing.T) {
+	t.Parallel()
 	b, l := newBox(t), newLedger(t)
 	var most, open atomic.Int64
 	f := newFake(t, func(p *peer) {
@@ -61,6 +62,7 @@ func TestFault_Q1_PubackNeverComes(t *testing.T) {
 
 // Q2: the connection is lost after PUBLISH and before PUBACK: with the client's own reconnect, the token would say success.
 func TestFault_Q2_LostBeforePuback(t *testing.T) {
+	t.Parallel()
 	b, l := newBox(t), newLedger(t)
 	hold := make(chan struct{})
 	f := newFake(t, func(p *peer) {
@@ -125,6 +127,7 @@ func TestFault_Q3_StrayPubacks(t *testing.T) {
 
 // Q5: another client uses the same identifier and both throw each other out: that is recognised and made slow.
 func TestFault_Q5_TakenOver(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	f := newFake(t, func(p *peer) {
 		if p.greet() {
@@ -150,6 +153,7 @@ func TestFault_Q5_TwoDevicesOneIdentifier(t *testing.T) {
 
 // Q6: each refusal has its own words; those that time does not heal are asked again slowly.
 func TestFault_Q6_Connack(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[byte]struct{ state, words string }{
 		1: {StateRefused, "3.1.1"}, 2: {StateRefused, "identifier"}, 3: {StateOffline, "service"}, 4: {StateRefused, "password"}, 5: {StateRefused, "authorised"},
 		6: {StateOffline, "CONNACK code 6"}, 254: {StateOffline, "CONNACK code 254"}, 255: {StateOffline, "CONNACK code 255"},
@@ -194,6 +198,7 @@ func TestRefusedConnectKeepsItsSessionNumber(t *testing.T) {
 
 // Q7: a SUBACK that refuses, that has too many codes, or that answers nothing.
 func TestFault_Q7_Suback(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		answer func(id [2]byte) []byte
 		words  string
@@ -228,6 +233,7 @@ func TestFault_Q7_Suback(t *testing.T) {
 
 // A SUBACK must not pass for a PUBACK: in the client, identifiers are shared.
 func TestFault_Q7_SubackForAPublish(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	f := newFake(t, func(p *peer) {
 		if !p.greet() {
@@ -333,7 +339,9 @@ func TestFault_Q8_MalformedConnack(t *testing.T) {
 
 // Q9: the broker stops reading. With full buffers a write stands still, and that is noticed.
 func TestFault_Q9_BrokerStopsReading(t *testing.T) {
+	t.Parallel()
 	b, l := newBox(t), newLedger(t)
+	over := make(chan struct{})
 	f := newFake(t, func(p *peer) {
 		if !p.greet() {
 			return
@@ -341,12 +349,13 @@ func TestFault_Q9_BrokerStopsReading(t *testing.T) {
 		p.serve(func(c packet) bool {
 			l.file(c)
 			if p.n == 0 && telemetry(c) {
-				time.Sleep(time.Hour >> 10) // 3.5 s without a read
+				<-over
 				return true
 			}
 			return false
 		})
 	})
+	t.Cleanup(func() { close(over) })
 	for range 200 {
 		b.add(message.Result, 400, false) // 80 kB each: 256 KiB do not fill loopback's buffers, the PUBACK timer must do it too
 	}
@@ -450,6 +459,7 @@ func TestFault_Q12_PoisonGroup(t *testing.T) {
 
 // Q13: however much waits and however fast the broker takes it, the window holds far below the 65,535 identifiers there are.
 func TestFault_Q13_WindowHolds(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	var mu sync.Mutex
 	var open, most, bytes, mostBytes int
@@ -483,7 +493,7 @@ func TestFault_Q13_WindowHolds(t *testing.T) {
 			return true
 		})
 	})
-	for range 2000 {
+	for range 600 {
 		b.add(message.Result, 1, false)
 	}
 	run(t, config("tcp://"+f.address), b)
@@ -495,6 +505,7 @@ func TestFault_Q13_WindowHolds(t *testing.T) {
 
 // Q14: a handler that does not return stops neither pings nor acknowledgements nor the drain, and what comes in stays bounded.
 func TestFault_Q14_HandlerBlocked(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	embedded(t, address)
 	b, l := newBox(t), subscribe(t, address)

@@ -1,11 +1,15 @@
 package uplink
 
 import (
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // proxy is the network between the uplink and a broker: it can be cut, refuse, stall, slow down, and break at a given byte.
@@ -46,7 +50,11 @@ func (p *proxy) open() {
 	var l net.Listener
 	eventually(p.t, "the proxy's address free", func() (ok bool) {
 		var err error
-		l, err = net.Listen("tcp", p.address)
+		// segments as on a real link: with the 64 kB of loopback, a small buffer makes the sender wait for its persist timer
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1400) })
+		}}
+		l, err = lc.Listen(context.Background(), "tcp", p.address)
 		return err == nil
 	})
 	p.mu.Lock()

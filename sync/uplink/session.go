@@ -29,9 +29,10 @@ type session struct {
 
 	window  *window
 	flights chan flight
-	alone   bool      // one group at a time, after a quiet while: one of them is suspected
-	head    *flight   // the one whose PUBACK is waited for
-	began   time.Time // online
+	alone   bool          // one group at a time: one of them is suspected
+	quiet   time.Duration // before the first
+	head    *flight       // the one whose PUBACK is waited for
+	began   time.Time     // online
 	acked   int
 	struck  bool // the broker closed the connection with a group under way
 	moved   progress
@@ -46,7 +47,7 @@ func (u *Uplink) newSession(conn *guard, under *wire, number uint64) *session {
 		start = u.window
 	}
 	if s.alone {
-		start = 1
+		start, s.quiet = 1, u.timing.quiet
 	}
 	s.window = newWindow(u.conf.MaxPublishes, u.conf.MaxBytes, start, u.timing.slow, !s.alone)
 	return s

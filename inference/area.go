@@ -4,16 +4,15 @@ import "math"
 
 // area is OpenCV's INTER_AREA where it shrinks: every source pixel counts as much as it covers of the destination pixel.
 type area struct {
-	cols, rows []cover
-	first      []int     // index into rows of each destination row's first cover
+	cols, rows [][]cover // of each destination column and row
 	sum, buf   []float32 // three channels a pixel
 	block      float32   // for whole-numbered ratios: 1 / pixels a block; else 0
 	fx, fy     int       // … and the block's sides
 }
 
-// cover is the share of source pixel s in destination pixel d.
+// cover is the share of source pixel s in a destination pixel.
 type cover struct {
-	s, d  int
+	s     int
 	share float32
 }
 
@@ -23,32 +22,28 @@ func newArea(sw, sh, dw, dh int) *area {
 		a.fx, a.fy = sw/dw, sh/dh
 		a.block = 1 / float32(a.fx*a.fy)
 	}
-	a.first = make([]int, dh+1)
-	for i, c := range a.rows {
-		a.first[c.d+1] = i + 1
-	}
 	return a
 }
 
 // covers is OpenCV's computeResizeAreaTab.
-func covers(sn, dn int) []cover {
+func covers(sn, dn int) [][]cover {
 	scale := 1 / (float64(dn) / float64(sn))
-	var out []cover
-	for d := range dn {
-		from := float64(d) * scale
+	out := make([][]cover, dn)
+	for d := range out {
+		from := float64(float64(d) * scale)
 		to := from + scale
 		cell := math.Min(scale, float64(sn)-from)
 		s1, s2 := int(math.Ceil(from)), int(math.Floor(to))
 		s2 = min(s2, sn-1)
 		s1 = min(s1, s2)
 		if float64(s1)-from > 1e-3 {
-			out = append(out, cover{s1 - 1, d, float32((float64(s1) - from) / cell)})
+			out[d] = append(out[d], cover{s1 - 1, float32((float64(s1) - from) / cell)})
 		}
 		for s := s1; s < s2; s++ {
-			out = append(out, cover{s, d, float32(1 / cell)})
+			out[d] = append(out[d], cover{s, float32(1 / cell)})
 		}
 		if to-float64(s2) > 1e-3 {
-			out = append(out, cover{s2, d, float32(math.Min(math.Min(to-float64(s2), 1), cell) / cell)})
+			out[d] = append(out[d], cover{s2, float32(math.Min(math.Min(to-float64(s2), 1), cell) / cell)})
 		}
 	}
 	return out
@@ -62,10 +57,10 @@ func (a *area) line(dst, src []byte, stride, y int) {
 		return
 	}
 	clear(a.sum)
-	for _, r := range a.rows[a.first[y]:a.first[y+1]] {
+	for _, r := range a.rows[y] {
 		a.horizontal(src[r.s*stride:])
 		for i, v := range a.buf {
-			a.sum[i] += r.share * v
+			a.sum[i] += float32(r.share * v)
 		}
 	}
 	for i, v := range a.sum {
@@ -73,13 +68,19 @@ func (a *area) line(dst, src []byte, stride, y int) {
 	}
 }
 
+// horizontal sums in the order and with the roundings of OpenCV; the outer conversions keep the compiler from fusing a product
+// with its sum, as it would on arm64.
 func (a *area) horizontal(row []byte) {
-	clear(a.buf)
-	for _, c := range a.cols {
-		p, q := row[3*c.s:3*c.s+3:3*c.s+3], a.buf[3*c.d:3*c.d+3:3*c.d+3]
-		q[0] += float32(p[0]) * c.share
-		q[1] += float32(p[1]) * c.share
-		q[2] += float32(p[2]) * c.share
+	for d, covers := range a.cols {
+		var b, g, r float32
+		for _, c := range covers {
+			p := row[3*c.s : 3*c.s+3 : 3*c.s+3]
+			b += float32(float32(p[0]) * c.share)
+			g += float32(float32(p[1]) * c.share)
+			r += float32(float32(p[2]) * c.share)
+		}
+		q := a.buf[3*d : 3*d+3 : 3*d+3]
+		q[0], q[1], q[2] = b, g, r
 	}
 }
 

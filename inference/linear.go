@@ -67,19 +67,20 @@ func newLinear(sw, sh, dw, dh int, area bool) *linear {
 	return l
 }
 
-// sourceOf is the source pixel left of destination pixel d, and how far d lies to the right of it, as OpenCV rounds it.
+// sourceOf is the source pixel left of destination pixel d, and how far d lies to the right of it, as OpenCV rounds it
+// (every product is rounded by a conversion, so that arm64 does not fuse it with the sum).
 func sourceOf(d, sn, dn int, area bool) (int, float32) {
 	inv := float64(dn) / float64(sn)
 	scale := 1 / inv
 	if area {
 		s := int(math.Floor(float64(d) * scale))
-		f := float32(float64(d+1) - float64(s+1)*inv)
+		f := float32(float64(d+1) - float64(float64(s+1)*inv))
 		if f <= 0 {
 			return s, 0
 		}
 		return s, f - float32(math.Floor(float64(f)))
 	}
-	f := float32((float64(d)+0.5)*scale - 0.5)
+	f := float32(float64((float64(d)+0.5)*scale) - 0.5)
 	s := math.Floor(float64(f))
 	return int(s), f - float32(s)
 }

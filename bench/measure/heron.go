@@ -18,9 +18,10 @@ type Service struct {
 	Broker   int    // port
 	Source   string // of every camera
 	Bundle   string
-	Cameras  int     // default 1
-	FPS      float64 // of each
-	Compress string  // default none
+	Cameras  int      // default 1
+	FPS      float64  // of each
+	Compress string   // default none
+	Ignore   []string // labels that make no events
 }
 
 // Heron is a running heron run.
@@ -45,6 +46,12 @@ func StartHeron(s Service) (*Heron, error) {
 		fmt.Fprintf(&b, "  - {name: cam%d, source: %q, fps: %g}\n", i+1, s.Source, s.FPS)
 	}
 	fmt.Fprintf(&b, "models:\n  - {slot: main, bundle: %q, threads: 1}\n", s.Bundle)
+	if len(s.Ignore) > 0 {
+		b.WriteString("events:\n  labels:\n")
+		for _, label := range s.Ignore {
+			fmt.Fprintf(&b, "    %s: {ignore: true}\n", label)
+		}
+	}
 	fmt.Fprintf(&b, "outbox: {path: %q}\n", s.Outbox)
 	fmt.Fprintf(&b, "uplink: {broker: \"mqtt://127.0.0.1:%d\", results: every, compress: %s}\n", s.Broker, s.Compress)
 	fmt.Fprintf(&b, "status: {listen: \"127.0.0.1:%d\"}\n", h.Page)
@@ -68,6 +75,7 @@ type Status struct {
 		Written uint64
 	}
 	Uplink struct{ State string }
+	Events struct{ Entered, Exited uint64 }
 	Vision struct {
 		State    string
 		PID      int

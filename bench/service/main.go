@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -12,11 +13,13 @@ import (
 	"time"
 
 	"heron/bench/measure"
+	"heron/demo/line"
 )
 
 var (
 	heron  = flag.String("heron", "bin/heron", "heron")
-	bundle = flag.String("bundle", "bench/out/bundle", "model bundle")
+	bundle = flag.String("bundle", "bench/out/bundle", "model bundle of the starts")
+	demo   = flag.String("demo", "demo/bundle", "model bundle of the steady runs, which look at the demo's bottling line")
 	video  = flag.String("video", "bench/out/frames.avi", "film")
 	work   = flag.String("work", "bench/out", "folder for disk images and logs")
 	length = flag.Duration("length", 3*time.Minute, "of the steady runs")
@@ -25,7 +28,7 @@ var (
 
 func main() {
 	flag.Parse()
-	for _, p := range []*string{heron, bundle, video, work} {
+	for _, p := range []*string{heron, bundle, demo, video, work} {
 		abs, err := filepath.Abs(*p)
 		measure.Must(err)
 		*p = abs
@@ -33,8 +36,6 @@ func main() {
 	startToFirst()
 	steady()
 }
-
-func source() string { return "file:" + *video + "?loop=true" }
 
 // startToFirst is the time from before exec to the arrival of the first result at a subscriber.
 func startToFirst() {
@@ -71,7 +72,7 @@ func first(dir string, port int) float64 {
 	measure.Must(err)
 	defer sub.Close()
 	began := time.Now()
-	h, err := measure.StartHeron(measure.Service{Program: *heron, Dir: dir, Broker: port, Source: source(), Bundle: *bundle, FPS: 10})
+	h, err := measure.StartHeron(measure.Service{Program: *heron, Dir: dir, Broker: port, Source: "file:" + *video + "?loop=true", Bundle: *bundle, FPS: 10})
 	measure.Must(err)
 	if !measure.Until(30*time.Second, func() bool { return sub.Arrivals().Total > 0 }) {
 		measure.Must(fmt.Errorf("no result within 30 s: %s", h.Tail()))
@@ -81,37 +82,57 @@ func first(dir string, port int) float64 {
 	return measure.Round(s, 3)
 }
 
-// steady runs three services side by side, each on a disk of its own: with a link, without one, and with two cameras and zstd
-// (a hundred results a group).
+// steady runs services side by side, each on a disk of its own: with a link, without one, with two cameras and zstd (a hundred results
+// a group), and with a link and events.
 func steady() {
-	var all sync.WaitGroup
-	online, offline, dense := new(run), new(run), new(run)
-	for _, r := range []struct {
+	camera, err := line.NewCamera(line.CameraConfig{Seed: 1})
+	measure.Must(err)
+	ctx, stop := context.WithCancel(context.Background())
+	watched := make(chan error, 1)
+	go func() { watched <- camera.Run(ctx) }()
+	defer func() {
+		stop()
+		<-watched
+	}()
+	// Alarms, events and audit records are committed one by one: what an event costs is told apart from what results cost.
+	var online, offline, dense, busy run
+	setups := []struct {
 		*run
-		name     string
-		cameras  int
-		compress string
-		link     bool
-	}{{online, "online", 1, "none", true}, {offline, "offline", 1, "none", false}, {dense, "dense", 2, "zstd", true}} {
-		all.Go(func() { r.measure(r.name, r.cameras, r.compress, r.link) })
+		setup
+	}{
+		{&online, setup{name: "online", link: true}}, {&offline, setup{name: "offline"}},
+		{&dense, setup{name: "dense", link: true, cameras: 2, compress: "zstd"}}, {&busy, setup{name: "busy", link: true, events: true}},
+	}
+	var all sync.WaitGroup
+	for _, s := range setups {
+		all.Go(func() { s.measure(camera.URL(), s.setup) })
 	}
 	all.Wait()
-	hour := float64(time.Hour) / float64(*length)
+	day := float64(24*time.Hour) / float64(*length) / 1e6
 	measure.Figures{
 		"figure": "steady", "measured_s": length.Seconds(), "alone_on_device": online.alone,
-		"online_mb_an_hour": measure.Round(float64(online.disk)/1e6*hour, 2), "offline_mb_an_hour": measure.Round(float64(offline.disk)/1e6*hour, 2),
-		"online_mb_a_day": measure.Round(float64(online.disk)/1e6*hour*24, 1), "offline_mb_a_day": measure.Round(float64(offline.disk)/1e6*hour*24, 1),
+		"online_mb_an_hour": measure.Round(float64(online.disk)*day/24, 2), "offline_mb_an_hour": measure.Round(float64(offline.disk)*day/24, 2),
+		"online_mb_a_day": measure.Round(float64(online.disk)*day, 1), "offline_mb_a_day": measure.Round(float64(offline.disk)*day, 1),
 		"online_commits_a_minute": measure.Round(float64(online.commits)/length.Minutes(), 1), "offline_commits_a_minute": measure.Round(float64(offline.commits)/length.Minutes(), 1),
+		"event_kb": measure.Round(float64(busy.disk-online.disk)/1e3/float64(max(busy.events, 1)), 1), "events_a_minute": measure.Round(float64(busy.events)/length.Minutes(), 1),
 		"results_per_s":                  measure.Round(float64(online.results)/length.Seconds(), 2),
 		"link_bytes_per_result_50_plain": perResult(online), "link_bytes_per_result_100_zstd": perResult(dense),
-		"heron_rss_mb": online.heron.Resident, "heron_rss_mb_offline": offline.heron.Resident, "heron_anon_mb": online.heron.Anonymous,
+		"link_payload_bytes_per_result_100_zstd": measure.Round(float64(dense.carried.Up+dense.carried.Down)/float64(max(dense.results, 1)), 1),
+		"heron_rss_mb":                           online.heron.Resident, "heron_rss_mb_offline": offline.heron.Resident, "heron_anon_mb": online.heron.Anonymous,
 		"vision_rss_mb": online.vision.Resident, "heron_cpu_percent": measure.Round(online.heronCPU*100/length.Seconds(), 2),
 		"vision_cpu_percent": measure.Round(online.visionCPU*100/length.Seconds(), 2),
 	}.Print()
 }
 
-func perResult(r *run) float64 {
+func perResult(r run) float64 {
 	return measure.Round(float64(r.carried.WithHeaders())/float64(max(r.results, 1)), 1)
+}
+
+// setup is what tells the steady runs apart.
+type setup struct {
+	name, compress string
+	cameras        int
+	link, events   bool
 }
 
 // run is what one service cost during the measured time.
@@ -119,30 +140,37 @@ type run struct {
 	alone               bool
 	disk                int64
 	commits, results    uint64
+	events              uint64
 	carried             measure.Carried
 	heron, vision       measure.Memory
 	heronCPU, visionCPU float64
 }
 
-func (r *run) measure(name string, cameras int, compress string, joined bool) {
-	d, err := measure.NewDisk(*work, name, 256<<20)
+func (r *run) measure(source string, s setup) {
+	d, err := measure.NewDisk(*work, s.name, 256<<20)
 	measure.Must(err)
 	defer d.Close()
 	broker, err := measure.StartBroker(d.Dir)
 	measure.Must(err)
 	defer broker.Stop()
 	link := measure.NewLink(broker.Port)
-	if joined {
+	if s.link {
 		measure.Must(link.Join())
 		defer link.Cut()
 	}
 	// Only the outbox lies on the counted disk; the log does not.
-	logs, err := os.MkdirTemp(*work, name+"-")
+	logs, err := os.MkdirTemp(*work, s.name+"-")
 	measure.Must(err)
 	defer os.RemoveAll(logs)
-	h, err := measure.StartHeron(measure.Service{
-		Program: *heron, Dir: logs, Outbox: filepath.Join(d.Dir, "outbox.db"), Broker: link.Port, Source: source(), Bundle: *bundle, Cameras: cameras, FPS: 10, Compress: compress,
-	})
+	service := measure.Service{
+		Program: *heron, Dir: logs, Outbox: filepath.Join(d.Dir, "outbox.db"), Broker: link.Port, Source: source, Bundle: *demo, Cameras: s.cameras, FPS: 10, Compress: s.compress,
+	}
+	if !s.events {
+		for _, class := range line.Classes() {
+			service.Ignore = append(service.Ignore, class.String())
+		}
+	}
+	h, err := measure.StartHeron(service)
 	measure.Must(err)
 	defer h.End(syscall.SIGTERM)
 	time.Sleep(15 * time.Second) // settled
@@ -154,16 +182,17 @@ func (r *run) measure(name string, cameras int, compress string, joined bool) {
 	time.Sleep(*length)
 	after, err := h.Status()
 	if err != nil || after.Vision.PID != before.Vision.PID {
-		measure.Must(fmt.Errorf("the %s service did not run through: %w %s", name, err, h.Tail()))
+		measure.Must(fmt.Errorf("the %s service did not run through: %w %s", s.name, err, h.Tail()))
 	}
 	r.disk = d.Written() - disk
 	now := link.Carried()
 	r.carried = measure.Carried{Up: now.Up - carried.Up, Down: now.Down - carried.Down, Segments: now.Segments - carried.Segments}
 	r.commits = after.Outbox.Commits - before.Outbox.Commits
+	r.events = after.Events.Entered + after.Events.Exited - before.Events.Entered - before.Events.Exited
 	for i := range after.Cameras {
 		r.results += after.Cameras[i].Inferred - before.Cameras[i].Inferred
 	}
 	r.heron, r.vision = measure.MemoryOf(h.PID), measure.MemoryOf(after.Vision.PID)
 	r.heronCPU, r.visionCPU = measure.CPU(h.PID)-cpu, measure.CPU(after.Vision.PID)-visionCPU
-	measure.Log("%s: %d results, %d commits, %.2f MB to the disk", name, r.results, r.commits, float64(r.disk)/1e6)
+	measure.Log("%s: %d results, %d commits, %.2f MB to the disk", s.name, r.results, r.commits, float64(r.disk)/1e6)
 }

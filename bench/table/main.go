@@ -82,7 +82,7 @@ func rows() []row {
 		{"the same with a cold page cache", "≤ 1 s", value("%.2f s", "start", "first_result_cold_s", nil)},
 		{"the Python loop, warm", "", value("%.3f s", "python_loop", "median_s", nil)},
 		{"resident at 10 results/s: heron", "≤ 25 MB", value("%.1f MB", "steady", "heron_rss_mb", nil)},
-		{"resident at 10 results/s: heron-vision (MobileNetV2-224)", "", value("%.0f MB", "steady", "vision_rss_mb", nil)},
+		{"resident at 10 results/s: heron-vision (the demo's model)", "", value("%.0f MB", "steady", "vision_rss_mb", nil)},
 		{"CPU at 10 results/s: heron; heron-vision", "", joined("; ", value("%.1f %%", "steady", "heron_cpu_percent", nil), value("%.1f %%", "steady", "vision_cpu_percent", nil))},
 	}
 }

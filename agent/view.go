@@ -14,6 +14,8 @@ type view struct {
 	second int64              // the second that recent[second%10] counts
 	count  vision.CameraStats // counters since the agent started
 	now    vision.CameraStats // of the present heron-vision
+
+	reopenedAt time.Time // when the source was last opened anew
 }
 
 // counted takes a beat's counters. A new heron-vision counts from zero; what its predecessor counted stays.

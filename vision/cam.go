@@ -93,8 +93,9 @@ func (c *cam) frame(ctx context.Context, f *camera.Frame) bool {
 		return true
 	}
 	o := &Observation{Camera: c.cfg.Name, Slot: c.slot.cfg.Slot, Frame: f.Seq}
-	o.Facts = c.quality.Assess(f, c.source.Stats().Live)
-	if unfit(o.Facts) {
+	live := c.source.Stats().Live
+	o.Facts = c.quality.Assess(f, live)
+	if live && unfit(o.Facts) { // a picture or a recording was chosen by somebody: it gets its answer, and its facts beside it
 		o.describe(f, m)
 	} else {
 		c.s.infer(ctx, c.slot, m, f, o)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,6 +151,13 @@ func (e *eyes) run(c *vision.Client) {
 }
 
 // count is how many observations have come.
+// observations copies what came so far.
+func (e *eyes) observations() []vision.Observation {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.obs)
+}
+
 func (e *eyes) count() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -183,26 +191,35 @@ func card(fps float64) vision.CameraConfig {
 	return vision.CameraConfig{Name: "front", Source: "testcard:?width=64&height=48&fps=50", FPS: fps, Slot: "main"}
 }
 
-// hangOpener is the camera driver "hang:AFTER": a card whose driver hangs in Read after so many frames; "hang:0" from the first.
+// hangOpener is the camera driver "hang:AFTER": a card whose driver hangs in Read after so many frames, "hang:0" from the first;
+// and "dark:AFTER", whose frames are black from then on.
 func hangOpener(_ context.Context, o camera.Options) (camera.Device, error) {
 	var after int
-	if n, _ := fmt.Sscanf(o.Source, "hang:%d", &after); n != 1 {
-		return nil, camera.ErrNotMine
+	if n, _ := fmt.Sscanf(o.Source, "hang:%d", &after); n == 1 {
+		return &hanging{left: after}, nil
 	}
-	return &hanging{left: after}, nil
+	if n, _ := fmt.Sscanf(o.Source, "dark:%d", &after); n == 1 {
+		return &hanging{left: after, dark: true}, nil
+	}
+	return nil, camera.ErrNotMine
 }
 
-type hanging struct{ left int }
+type hanging struct {
+	left int
+	dark bool
+}
 
 func (h *hanging) Read(f *camera.Frame) error {
-	if h.left--; h.left < 0 {
+	if h.left--; h.left < 0 && !h.dark {
 		select {} // as a native call: nothing ends it
 	}
 	time.Sleep(20 * time.Millisecond)
 	f.Width, f.Height, f.Stride = 64, 48, 192
 	f.Pix = append(f.Pix[:0], make([]byte, 192*48)...)
 	for i := range f.Pix {
-		f.Pix[i] = byte(i*7 + h.left)
+		if h.left >= 0 {
+			f.Pix[i] = byte(i*7 + h.left)
+		}
 	}
 	return nil
 }

@@ -130,10 +130,11 @@ func open(t testing.TB, g Group) []rec {
 	defer dec.Close()
 	b, err := openGroup(dec, g.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return nil
 	}
 	if b.Data.Epoch != g.Epoch || len(b.Data.Records) != g.Count || b.Type != "heron."+string(g.Stream)+".v1" {
-		t.Fatalf("group %d (%s, %d of %s) holds %d records of %s, %s", g.ID, g.Epoch, g.Count, g.Stream, len(b.Data.Records), b.Data.Epoch, b.Type)
+		t.Errorf("group %d (%s, %d of %s) holds %d records of %s, %s", g.ID, g.Epoch, g.Count, g.Stream, len(b.Data.Records), b.Data.Epoch, b.Type)
 	}
 	var out []rec
 	for i, raw := range b.Data.Records {
@@ -144,14 +145,14 @@ func open(t testing.TB, g Group) []rec {
 			Gap   *message.Gap
 		}
 		if err := json.Unmarshal(raw, &x); err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 		r := rec{epoch: g.Epoch, seq: x.Seq, stream: g.Stream, frame: -1, code: x.Code, gap: x.Gap, raw: string(raw)}
 		if x.Frame != nil {
 			r.frame = *x.Frame
 		}
 		if i > 0 && r.seq != out[i-1].seq+1 {
-			t.Fatalf("group %d: number %d after %d", g.ID, r.seq, out[i-1].seq)
+			t.Errorf("group %d: number %d after %d", g.ID, r.seq, out[i-1].seq)
 		}
 		out = append(out, r)
 	}

@@ -94,8 +94,8 @@ func (x *toll) life(k killed) {
 	}
 }
 
-// TestTortureKill kills a device under load, again and again, on one outbox.
-func TestTortureKill(t *testing.T) {
+// TestFault_S5_TortureKill kills a device under load, again and again, on one outbox.
+func TestFault_S5_TortureKill(t *testing.T) {
 	s, kills, longest := seed(t), 6, 600
 	if long() {
 		kills, longest = 250, 1500

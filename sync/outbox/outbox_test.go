@@ -166,7 +166,7 @@ func TestClosedOutbox(t *testing.T) {
 	}
 }
 
-func TestTooLargeIsRefusedAtPut(t *testing.T) {
+func TestFault_B3_TooLargeIsRefusedAtPut(t *testing.T) {
 	b := start(t, config(t.TempDir()))
 	big := alarm(1)
 	big.Text = strings.Repeat("x", 5<<20)
@@ -180,7 +180,7 @@ func TestTooLargeIsRefusedAtPut(t *testing.T) {
 	}
 }
 
-func TestRefusedRecordDies(t *testing.T) {
+func TestFault_B2_RefusedRecordDies(t *testing.T) {
 	b := start(t, config(t.TempDir()))
 	for i := range 100 {
 		b.Put(result(i))

@@ -244,8 +244,8 @@ func aheadHave(ops []diskOp, f *facts) map[string]bool {
 	return ahead.safe
 }
 
-// TestTorturePowerCut records what a device writes, and cuts the power everywhere.
-func TestTorturePowerCut(t *testing.T) {
+// TestFault_S1_TorturePowerCut records what a device writes, and cuts the power everywhere.
+func TestFault_S1_TorturePowerCut(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is not installed: what the outbox writes cannot be recorded")
 	}

@@ -176,6 +176,7 @@ func (RollupRecord) Stream() Stream { return Rollup }
 
 // AppendJSON appends the record without seq.
 func (r RollupRecord) AppendJSON(b []byte) []byte {
+	r.Labels, r.Conf.Edges, r.Conf.N = notNil(r.Labels), append([]float64{}, r.Conf.Edges...), append([]int{}, r.Conf.N...)
 	r.From, r.To = r.From.UTC().Truncate(time.Millisecond), r.To.UTC().Truncate(time.Millisecond)
 	for _, p := range []*float64{&r.Lat.Min, &r.Lat.Mean, &r.Lat.P50, &r.Lat.P95, &r.Lat.P99, &r.Lat.Max} {
 		*p = round(*p, 2)
@@ -231,6 +232,7 @@ func (HealthRecord) Stream() Stream { return Health }
 // AppendJSON appends the record without seq.
 func (r HealthRecord) AppendJSON(b []byte) []byte {
 	r.CPU, r.TempC = round(r.CPU, 3), round(r.TempC, 1)
+	r.Reasons = append([]string{}, r.Reasons...)
 	return appendObject(b, r.Stamp, r)
 }
 
@@ -310,6 +312,14 @@ func appendObject(b []byte, s Stamp, v any) []byte {
 	}
 	b = append(b, ',')
 	return append(b, j[1:]...)
+}
+
+// notNil keeps null out of the JSON: an empty map says that there were none.
+func notNil(m map[string]int) map[string]int {
+	if m == nil {
+		return map[string]int{}
+	}
+	return m
 }
 
 func appendAny(b []byte, v any) []byte {

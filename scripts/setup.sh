@@ -7,10 +7,10 @@
 #   bench  what the figures need besides
 . "$(dirname "$0")/env.sh"
 
-ORT_VERSION=1.24.3 # the release whose header onnxruntime_go v1.27.0 carries (API 24)
+ORT_VERSION=1.31.1 # serves the API 24 that onnxruntime_go v1.27.0 asks for; 1.24.3 answers int8 models wrongly on some CPUs (decision 0005)
 declare -A ORT_SHA256=(
-  [x86_64]=12e097b0705253189cd2cde73a091febefb7348edcfe606cd54aec010a4bab2b
-  [aarch64]=34b560ca50f0ba1228a715ce3bedb14eb0fa8e9002dd43dfe083be399f67d7ad
+  [x86_64]=fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3
+  [aarch64]=8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467
 )
 LOG=$CACHE/setup.log
 updated=
@@ -103,7 +103,7 @@ fetch_ort() {
   local start=$SECONDS arch
   arch=$(uname -m)
   python3 -m pip --version >/dev/null 2>&1 || install "pip (to fetch ONNX Runtime)" python3-pip
-  echo "set-up: fetching ONNX Runtime $ORT_VERSION (17 MB) …"
+  echo "set-up: fetching ONNX Runtime $ORT_VERSION (29 MB) …"
   rm -rf "$1.part"
   mkdir -p "$1.part"
   # Any Python will do: the wheel is named for one, the library inside is the same for all.

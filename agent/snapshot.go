@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -54,10 +55,25 @@ func (w *watch) since(r reason, now time.Time) time.Time {
 	return now
 }
 
-// Picture is the newest frame of a camera as JPEG.
-func (a *Agent) Picture(ctx context.Context, camera string, maxWidth int) ([]byte, error) {
+// Picture is the newest frame of a camera as JPEG, with what it became.
+func (a *Agent) Picture(ctx context.Context, camera string, maxWidth int) (status.Picture, error) {
 	p, err := a.vision.Snapshot(ctx, camera, maxWidth)
-	return p.JPEG, err
+	if err != nil {
+		return status.Picture{}, err
+	}
+	return status.Picture{JPEG: p.JPEG, Caption: caption(p.Last)}, nil
+}
+
+func caption(o *vision.Observation) string {
+	switch {
+	case o == nil:
+		return ""
+	case len(o.Top) > 0:
+		return fmt.Sprintf("frame %d: %s %.1f %%", o.Frame, o.Top[0].Label, 100*o.Top[0].Score)
+	case len(o.Facts) > 0:
+		return fmt.Sprintf("frame %d: %s, not classified", o.Frame, strings.Join(o.Facts, ", "))
+	}
+	return fmt.Sprintf("frame %d: %s", o.Frame, o.Error)
 }
 
 func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) status.Camera {

@@ -43,17 +43,20 @@ func (s *server) picture(ctx context.Context, m snapshot) (h pictureHeader, jpeg
 	return h, jpeg, nil
 }
 
-// resultOf waits a moment for the observation of frame seq, which may be under way, and returns the newest there is.
+// resultOf is what frame seq itself became, waited for a moment while it may be under way; nil when it became nothing, or a newer one has.
 func (c *cam) resultOf(ctx context.Context, seq uint64) *Observation {
 	for end := time.Now().Add(snapshotWait); ; {
 		o := c.last.Load()
-		if o != nil && o.Frame >= seq || c.slot == nil || c.slot.model.Load() == nil || time.Now().After(end) {
+		switch {
+		case o != nil && o.Frame == seq:
 			return o
+		case o != nil && o.Frame > seq, c.slot == nil, c.slot.model.Load() == nil, time.Now().After(end):
+			return nil
 		}
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			return o
+			return nil
 		}
 	}
 }

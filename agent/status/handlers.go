@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,17 +116,18 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pictureTimeout)
 	defer cancel()
-	jpeg, err := s.provider.Picture(ctx, camera, width)
+	p, err := s.provider.Picture(ctx, camera, width)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		text(w, http.StatusServiceUnavailable, fmt.Sprintf("no picture of %s within %v\n", camera, pictureTimeout))
 	case err != nil:
 		text(w, http.StatusServiceUnavailable, "no picture of "+camera+": "+err.Error()+"\n")
-	case !bytes.HasPrefix(jpeg, []byte{0xff, 0xd8}):
+	case !bytes.HasPrefix(p.JPEG, []byte{0xff, 0xd8}):
 		text(w, http.StatusServiceUnavailable, "no picture of "+camera+": what came is not a JPEG\n")
 	default:
 		w.Header().Set("Content-Type", "image/jpeg")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(jpeg))
+		w.Header().Set("Heron-Caption", url.PathEscape(p.Caption)) // a label may hold anything
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p.JPEG))
 	}
 }
 

@@ -51,10 +51,11 @@
 
   async function picture(figure) {
     const img = figure.querySelector("img"), caption = figure.querySelector("figcaption");
-    let why = "";
+    let why = "", what = "";
     try {
       const answer = await ask(figure.dataset.src + "?width=" + Math.min(1280, Math.ceil(figure.clientWidth * devicePixelRatio) || 640));
       if (answer.ok) {
+        what = decodeURIComponent(answer.headers.get("Heron-Caption") || "");
         const url = URL.createObjectURL(await answer.blob());
         img.onload = img.onerror = () => URL.revokeObjectURL(url);
         img.src = url;
@@ -67,7 +68,7 @@
     }
     figure.classList.toggle("none", why !== "");
     figure.classList.toggle("blank", why !== "" && !figure.dataset.at); // there never was one to dim
-    caption.textContent = why && why.trim() + (figure.dataset.at ? " (picture of " + figure.dataset.at + ")" : "");
+    caption.textContent = why === "" ? what : why.trim() + (figure.dataset.at ? " (picture of " + figure.dataset.at + ")" : "");
   }
 
   async function loop(act) {

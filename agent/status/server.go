@@ -28,7 +28,14 @@ type Provider interface {
 	Snapshot() Snapshot
 	// Picture returns the newest frame of a configured camera as JPEG, at most maxWidth wide (0: as it is).
 	// Its error's text is shown to people.
-	Picture(ctx context.Context, camera string, maxWidth int) (jpeg []byte, err error)
+	Picture(ctx context.Context, camera string, maxWidth int) (Picture, error)
+}
+
+// Picture is one frame, with what this very frame became: the page polls results and pictures at different moments,
+// and a label under another bottle would be a lie.
+type Picture struct {
+	JPEG    []byte
+	Caption string // one line; empty when the frame became nothing
 }
 
 // Config of a Server.

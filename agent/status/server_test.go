@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,20 @@ func TestStatusIsTheSnapshot(t *testing.T) {
 	d.set(Snapshot{Cameras: []Camera{{Last: &Last{}}}})
 	if _, body, _ = ask(t, s, "GET", "/api/v1/status"); strings.Contains(body, "null") || strings.Contains(body, "0001-01-01T00:00:00Z\",\n  \"next") {
 		t.Errorf("an empty snapshot has null: %s", body)
+	}
+}
+
+func TestPictureSaysWhatItsOwnFrameBecame(t *testing.T) {
+	d := &device{picture: bottle}
+	d.set(troubled(noon))
+	s := serve(t, d)
+	r, err := http.Get("http://" + s.Addr() + "/snapshot/front.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if got, err := url.PathUnescape(r.Header.Get("Heron-Caption")); err != nil || got != "frame 7: größer 91.0 %" {
+		t.Errorf("caption %q, %v", got, err)
 	}
 }
 

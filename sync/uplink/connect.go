@@ -25,6 +25,12 @@ type configError struct{ err error }
 func (e configError) Error() string { return e.err.Error() }
 func (e configError) Unwrap() error { return e.err }
 
+// handshakeError is what kept TLS from coming to be.
+type handshakeError struct{ err error }
+
+func (e handshakeError) Error() string { return "TLS: " + e.err.Error() }
+func (e handshakeError) Unwrap() error { return e.err }
+
 // connackError is the broker's refusal to a CONNECT, by its code.
 type connackError byte
 
@@ -166,7 +172,7 @@ func (u *Uplink) dial(ctx context.Context) (net.Conn, *wire, error) {
 	c := tls.Client(w, conf)
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, nil, fmt.Errorf("TLS: %w", err)
+		return nil, nil, handshakeError{err}
 	}
 	return c, w, nil
 }
@@ -241,8 +247,9 @@ func classify(err error) (refused bool, reason string) {
 		config  configError
 		connack connackError
 		cert    *tls.CertificateVerificationError
-		alert   tls.AlertError
 		header  tls.RecordHeaderError
+		op      *net.OpError
+		hand    handshakeError
 	)
 	switch {
 	case err == nil:
@@ -253,16 +260,17 @@ func classify(err error) (refused bool, reason string) {
 		return connack != 3, connack.Error()
 	case errors.As(err, &cert):
 		return true, "the broker's certificate is not accepted: " + certificateReason(cert)
-	case errors.As(err, &alert):
-		return true, "the broker ended TLS: " + alert.Error() + "; check uplink.credentials.cert and key"
 	case errors.As(err, &header):
 		return true, "the broker does not speak TLS on this port; check uplink.broker"
+	case errors.As(err, &op) && op.Op == "remote error": // an alert, in TLS 1.3 after the handshake
+		return true, "the broker ended TLS: " + op.Err.Error() + "; check uplink.credentials.cert and key"
 	case errors.Is(err, io.EOF):
 		return false, "the broker closed the connection"
 	case errors.Is(err, context.DeadlineExceeded):
 		return false, "no answer in time"
 	}
-	return false, err.Error()
+	var network net.Error // the handshake was cut short; what else stops one, time does not heal
+	return errors.As(err, &hand) && !errors.As(err, &network) && !errors.Is(err, io.ErrUnexpectedEOF), err.Error()
 }
 
 func certificateReason(err *tls.CertificateVerificationError) string {

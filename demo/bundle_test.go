@@ -30,7 +30,7 @@ func TestBundleIsWhole(t *testing.T) {
 		t.Errorf("labels %q, classes %q", b.Labels, want)
 	}
 	m := b.Manifest
-	if a := m.Accuracy; a == nil || a.HeldOut < .93 || a.N < 1000 {
+	if a := m.Accuracy; a == nil || a.HeldOut < .97 || a.N < 2000 {
 		t.Errorf("accuracy %+v, at least 97 %% of 2,000 held-out pictures is promised", a)
 	}
 	if len(m.Golden) < 4 || m.Baseline == "" || m.License == "" || m.Budget == nil {

@@ -1,6 +1,6 @@
 """Trains the demo's classifier on pictures written by ./dataset and exports it as ONNX.
 
-    python train.py TRAIN HELD_OUT OUT.onnx [--epochs N]
+    python train.py TRAIN HELD_OUT OUT.onnx [--epochs N] [--peak RATE] [--start EARLIER.onnx]
 
 TRAIN and HELD_OUT are dataset names without .rgb/.cls. Runs on the CPU; see docs/demo-model.md.
 """
@@ -22,6 +22,16 @@ def load(name):
 def initial(r):
     convs = [{"w": r.normal(0, np.sqrt(2 / (9 * i)), (3, 3, i, o)).astype("f"), "b": np.zeros(o, "f")} for i, o, _ in CONVS]
     return convs + [{"w": r.normal(0, 0.05, (2 * CONVS[-1][1], len(LABELS))).astype("f"), "b": np.zeros(len(LABELS), "f")}]
+
+
+def earlier(path):
+    """Weights of a model that this script exported before."""
+    import onnx
+    from onnx import numpy_helper
+
+    w = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    convs = [{"w": np.ascontiguousarray(w[f"w{k}"].transpose(2, 3, 1, 0)), "b": w[f"b{k}"]} for k in range(len(CONVS))]
+    return convs + [{"w": w["w"], "b": w["b"]}]
 
 
 def forward(params, x):
@@ -71,9 +81,9 @@ def evaluate(params, x, y):
     return float((p.argmax(1) == y).mean()), table.tolist(), float(p.max(1).mean())
 
 
-def train(x, y, held, epochs, batch=64, peak=2e-3):
+def train(x, y, held, epochs, peak, start, batch=64):
     r = np.random.default_rng(SEED)
-    params = initial(r)
+    params = earlier(start) if start else initial(r)
     print("parameters", sum(v.size for p in params for v in p.values()), flush=True)
     m = jax.tree_util.tree_map(np.zeros_like, params)
     v, t, n, began = m, 0, len(x) // batch, time.time()
@@ -127,9 +137,11 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("train"), a.add_argument("held"), a.add_argument("out")
     a.add_argument("--epochs", type=int, default=24)
+    a.add_argument("--peak", type=float, default=2e-3)
+    a.add_argument("--start", help="go on from this model")
     a = a.parse_args()
     held = load(a.held)
-    params = train(*load(a.train), held, a.epochs)
+    params = train(*load(a.train), held, a.epochs, a.peak, a.start)
     accuracy, table, confidence = evaluate(params, *held)
     print(json.dumps({"accuracy": accuracy, "n": len(held[1]), "confusion": table, "mean_confidence": round(confidence, 4)}))
     export(params, a.out)

@@ -106,7 +106,8 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 		if i := slices.IndexFunc(vs.Slots, func(b vision.SlotStats) bool { return b.Slot == m.Slot && b.Model != "" }); i >= 0 {
 			b := vs.Slots[i]
 			v.State, v.Engine = "live", b.Engine
-			v.Name, v.Version, v.Digest = splitModel(b.Model)
+			v.Name, v.Version = splitModel(b.Model)
+			v.Digest, v.Labels = b.Digest, b.Labels
 			inUse[b.Engine] = true
 			s.Engine = b.Engine
 		}
@@ -124,10 +125,10 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 }
 
 // splitModel takes name@version#digest apart.
-func splitModel(id string) (name, version, digest string) {
-	id, digest, _ = strings.Cut(id, "#")
+func splitModel(id string) (name, version string) {
+	id, _, _ = strings.Cut(id, "#")
 	name, version, _ = strings.Cut(id, "@")
-	return name, version, digest
+	return name, version
 }
 
 func visionView(v vision.ClientStats) status.Vision {

@@ -112,7 +112,7 @@ func (b *beat) check() error {
 		c.LastError = cleanText(c.LastError)
 	}
 	for _, s := range b.Slots {
-		if !okNames(s.Slot, s.Model, s.Engine) || !okNumber(s.Running) {
+		if !okNames(s.Slot, s.Model, s.Engine, s.Digest) || !okNumber(s.Running, float64(s.Labels)) {
 			return badf("beat with a slot out of bounds")
 		}
 	}

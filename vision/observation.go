@@ -75,6 +75,8 @@ type SlotStats struct {
 	Slot     string  `json:"slot"`
 	Model    string  `json:"model,omitempty"`
 	Engine   string  `json:"engine,omitempty"`
+	Digest   string  `json:"digest,omitempty"` // of the weights, hex
+	Labels   int     `json:"labels,omitempty"`
 	Running  float64 `json:"running"` // seconds that the present inference has taken; 0 between
 	Inferred uint64  `json:"inferred"`
 	Errors   uint64  `json:"errors"`

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -257,7 +258,31 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 		}
 		return nil, err
 	}
+	if err := s.checkGolden(ctx, c.Bundle, m); err != nil {
+		_ = m.Close() // the refusal says more
+		return nil, err
+	}
 	return &model{m, m.Spec().ID(), m.Info().Engine}, nil
+}
+
+// maxGolden bounds what the golden pictures may cost at every start.
+const maxGolden = 8
+
+// checkGolden has the model answer the bundle's golden pictures on this very device: a damaged file that still loads answers otherwise.
+func (s *server) checkGolden(ctx context.Context, dir string, m *inference.Slot) error {
+	var f camera.Frame
+	for i, g := range m.Golden() {
+		if i == maxGolden {
+			break
+		}
+		if err := s.d.Picture(filepath.Join(dir, g.Input), &f); err != nil {
+			return &inference.Refusal{Code: inference.CodeGolden, What: fmt.Sprintf("golden picture %s: %v", g.Input, err), NextStep: "pack the bundle again", Err: err}
+		}
+		if err := m.CheckGolden(ctx, g, f.Pix, f.Width, f.Height, f.Stride); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sayable refuses names that the protocol does not carry.
@@ -318,6 +343,7 @@ func (s *server) beat() beat {
 		if m := s.slots[c.Slot].model.Load(); m != nil {
 			in := m.Stats()
 			st.Model, st.Engine, st.Running, st.Inferred, st.Errors = m.id, m.engine, in.Running.Seconds(), in.Inferred, in.Errors
+			st.Digest, st.Labels = m.Spec().Digest, len(m.Spec().Labels)
 		}
 		b.Slots = append(b.Slots, st)
 	}

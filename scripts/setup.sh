@@ -91,6 +91,7 @@ ort() {
     cp "$wheels/LICENSE" "$LIB/onnxruntime-LICENSE"
     cp "$wheels/$name" "$lib.tmp"
     mv "$lib.tmp" "$lib"
+    find "$LIB" -name 'libonnxruntime.so.*' -type f ! -name "$name" -delete # what an earlier release of Heron had
   fi
   ln -sfn "$name" "$LIB/libonnxruntime.so.1"
   ln -sfn "$name" "$LIB/libonnxruntime.so"

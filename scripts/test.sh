@@ -34,16 +34,16 @@ tier() {
 say "== lint: go vet and gofmt"
 scripts/lint.sh || bad=1
 
-tier go-alone "go test ./... without cgo" env CGO_ENABLED=0 go test -json ./...
+tier go-alone "go test ./... without cgo" env CGO_ENABLED=0 go test -timeout 20m -json ./...
 
 # What needs neither OpenCV nor ONNX Runtime, again under the race detector (which needs cgo, hence a C compiler).
 PURE=$(CGO_ENABLED=0 go list ./... | grep -v -e '/bench' -e '/scripts')
 tier race "the same packages under the race detector" \
-  env CGO_ENABLED=1 CGO_CPPFLAGS= CGO_CXXFLAGS= CGO_LDFLAGS= go test -race -short -json $PURE
+  env CGO_ENABLED=1 CGO_CPPFLAGS= CGO_CXXFLAGS= CGO_LDFLAGS= go test -race -short -timeout 20m -json $PURE
 
-export HERON_ONNXRUNTIME_LIB=${HERON_ONNXRUNTIME_LIB:-$LIB/libonnxruntime.so}
+export HERON_ONNXRUNTIME_LIB=${HERON_ONNXRUNTIME_LIB:-$LIB/libonnxruntime.so} HERON_VISION=${HERON_VISION:-$ROOT/bin/heron-vision}
 tier native "with OpenCV, GStreamer and ONNX Runtime" \
-  env CGO_ENABLED=1 go test -tags "$VISION_TAGS" -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/...
+  env CGO_ENABLED=1 go test -tags "$VISION_TAGS" -timeout 20m -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/...
 
 say ""
 "$OUT/testlog" sum "${tiers[@]}"

@@ -85,6 +85,8 @@ func childMain(arg string) int {
 	for i := 0; i < j.steps || j.end == "never"; i++ {
 		w.step()
 	}
+	st := o.Stats()
+	say("damage %d", st.Quarantined+st.Dropped["corrupt"])
 	if j.end == "clean" {
 		end()
 		if err := <-ran; err != nil {

@@ -132,9 +132,9 @@ func TestFault_S11_FileTruncatedUnderTheMap(t *testing.T) {
 func TestFault_S12_BitFlipInOneGroup(t *testing.T) {
 	cfg := config(t.TempDir())
 	filled(t, cfg, 2000)
-	page := usedLeaf(t, cfg.Path, "result")
+	at := usedValue(t, cfg.Path, "result")
 	edit(t, cfg.Path, func(b []byte) []byte {
-		b[page*int64(os.Getpagesize())+3000] ^= 4
+		b[at+1] ^= 4
 		return b
 	})
 	rep, err := Verify(cfg.Path)

@@ -177,11 +177,24 @@ func (d *diskWorker) complete(c *change, last bool) {
 	c.gone = len(o.onDisk.dels)
 	o.num.want = false
 	ahead := max(o.num.next+reserveAhead, o.num.reserved)
-	c.state = state{epoch: o.num.epoch, next: o.num.next, reserved: ahead, session: o.session.last}
+	c.state = state{epoch: o.num.epoch, low: o.low(), next: o.num.next, reserved: ahead, session: o.session.last}
 	if last {
 		c.state.clean, c.state.reserved = true, o.num.next
 	}
 	o.onDisk.busyAt = time.Now()
+}
+
+// low is the lowest number that is safe nowhere once c is committed: of a group that has been offered and is not acknowledged yet.
+func (o *Outbox) low() uint64 {
+	low := o.num.next
+	for i := range o.groups.pend {
+		for _, g := range o.groups.pend[i].all() {
+			if !g.gone && !g.onDisk && !g.moving && g.epoch == o.num.epoch {
+				low = min(low, g.first)
+			}
+		}
+	}
+	return low
 }
 
 // giveKey gives a place on disk to a group whose numbers are of another epoch: as many numbers of this one, which a gap record then names.

@@ -60,6 +60,11 @@ func start(t testing.TB, cfg Config) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, o)
+}
+
+// run runs an outbox until the test ends.
+func run(t testing.TB, o *Outbox) *box {
 	ctx, end := context.WithCancel(context.Background())
 	b := &box{Outbox: o, t: t, end: end, ran: make(chan error, 1)}
 	go func() { b.ran <- o.Run(ctx) }()
@@ -228,8 +233,8 @@ func ledger(t testing.TB, rs []rec) (frames map[int]int) {
 	return frames
 }
 
-// usedLeaf is the number of a page that holds parts of a stream's groups, the middle one of all.
-func usedLeaf(t testing.TB, path, bucket string) int64 {
+// usedValue is where in the file a part of a stream's group lies that is in use, the middle one of all.
+func usedValue(t testing.TB, path, bucket string) int64 {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -254,16 +259,16 @@ func usedLeaf(t testing.TB, path, bucket string) int64 {
 	}, fail); err != nil {
 		t.Fatal(err)
 	}
-	var pages []int64
+	var found []int64
 	err = p.leaves(func(at int64, x element) error {
 		n := at / p.size
-		if used := p.seen[n/64]>>(n%64)&1 == 1; used && reached[string(x.key)+string(x.value)] && (len(pages) == 0 || pages[len(pages)-1] != n) {
-			pages = append(pages, n)
+		if used := p.seen[n/64]>>(n%64)&1 == 1; used && reached[string(x.key)+string(x.value)] {
+			found = append(found, at)
 		}
 		return nil
 	})
-	if err != nil || len(pages) == 0 {
-		t.Fatalf("no page of %s in use: %v", bucket, err)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no part of %s in use: %v", bucket, err)
 	}
-	return pages[len(pages)/2]
+	return found[len(found)/2]
 }

@@ -126,7 +126,7 @@ func (d *diskWorker) create(path string) (*store, error) {
 	next := max(o.num.next, 1)
 	o.num.epoch = ""
 	o.mu.Unlock()
-	return createStore(path, o.cfg.MaxBytes, state{epoch: newEpoch(), next: next, reserved: next, clean: true, session: o.session.last})
+	return createStore(path, o.cfg.MaxBytes, state{epoch: newEpoch(), low: next, next: next, reserved: next, clean: true, session: o.session.last})
 }
 
 // adopt makes the open file the one that memory goes with: damaged groups leave it, numbers go on behind what is reserved, gap records say why.
@@ -136,6 +136,7 @@ func (d *diskWorker) adopt(sv *survey) error {
 	c := &change{}
 	st := d.s.st
 	if sv != nil {
+		o.reportMissing(st, sv)
 		d.s.st.streams = sv.counts
 		for i := range sv.counts {
 			d.s.st.streams[i].head = st.streams[i].head
@@ -146,10 +147,7 @@ func (d *diskWorker) adopt(sv *survey) error {
 	}
 	if o.num.epoch != st.epoch {
 		o.num.epoch, o.num.next, o.num.reserved = st.epoch, st.next, st.next
-		if !st.clean && st.reserved > st.next {
-			o.num.next, o.num.reserved = st.reserved, st.reserved
-			o.addGap(gap{epoch: st.epoch, from: st.next, to: st.reserved - 1, reason: "restart", lost: o.cfg.lostAtMost()})
-		}
+		o.afterUncleanStop(st)
 	}
 	o.reportBad(sv)
 	o.session.last = max(o.session.last, st.session)
@@ -172,6 +170,22 @@ func (d *diskWorker) adopt(sv *survey) error {
 		o.onDisk.done[i] = n.groups == 0
 	}
 	return nil
+}
+
+// afterUncleanStop goes on behind the numbers that were reserved, and says which may have been lost: those that had been given to groups in memory
+// when the file was last written, and those that could be given afterwards.
+func (o *Outbox) afterUncleanStop(st state) {
+	if st.clean {
+		return
+	}
+	lost := o.cfg.lostAtMost()
+	o.num.next, o.num.reserved = st.reserved, st.reserved
+	if st.low < st.next {
+		o.gaps = append(o.gaps, gap{epoch: st.epoch, from: st.low, to: st.next - 1, reason: "restart", lost: min(lost, st.next-st.low)})
+	}
+	if st.next < st.reserved {
+		o.gaps = append(o.gaps, gap{epoch: st.epoch, from: st.next, to: st.reserved - 1, reason: "restart", lost: lost})
+	}
 }
 
 // count copies the file's counters. Call with mu held.
@@ -198,6 +212,20 @@ func (o *Outbox) reportBad(sv *survey) {
 		}
 		o.stats.Dropped["corrupt"] += uint64(n)
 		o.addGap(gap{epoch: o.num.epoch, from: b.key, to: b.key + uint64(n) - 1, reason: "corrupt", lost: uint64(n), stream: b.stream})
+	}
+}
+
+// reportMissing compares what is in the file with what its own record says: a disk that drops a write can leave an older page that looks well.
+func (o *Outbox) reportMissing(st state, sv *survey) {
+	var damaged [8]int64
+	for _, b := range sv.bad {
+		damaged[rank(b.stream)] += int64(b.count)
+	}
+	for i, c := range sv.counts {
+		if lost := st.streams[i].records - c.records - damaged[i]; lost > 0 && st.streams[i].groups > c.groups {
+			o.stats.Dropped["corrupt"] += uint64(lost)
+			o.addGap(gap{reason: "corrupt", lost: uint64(lost), stream: streamAt(i)})
+		}
 	}
 }
 
@@ -236,7 +264,7 @@ func (d *diskWorker) drop() {
 func (d *diskWorker) fail(err error) {
 	d.drop()
 	d.failures++
-	if full(err) {
+	if full(err) && (d.failures > 1 || !roomFor(d.o.cfg.Path, int64(growStep(d.o.cfg.MaxBytes)))) {
 		d.capped = time.Now()
 	}
 	o := d.o
@@ -288,8 +316,8 @@ func (d *diskWorker) shut() {
 	for tries := 0; tries < 1000 && d.s != nil; tries++ {
 		c, _ := d.plan(true)
 		_ = d.commit(c)
-		if d.s == nil && d.failures < 2 {
-			if d.open() != nil {
+		if d.s == nil {
+			if d.failures > 5 || d.open() != nil {
 				return
 			}
 			continue
@@ -339,10 +367,13 @@ func (d *diskWorker) salvage() {
 	if err != nil {
 		o.stats.LastError, o.stats.LastErrorAt = "salvage: "+err.Error(), time.Now()
 	}
+	if !sum.Known {
+		sum.Session = uint64(max(time.Now().Unix(), 0)) // above every count, if the clock is about right
+	}
 	o.session.last = max(o.session.last, sum.Session)
-	lost := sum.lost()
+	lost, atMost := sum.lost()
 	o.stats.Dropped["corrupt"] += lost
-	o.addGap(gap{reason: "corrupt", lost: lost})
+	o.addGap(gap{reason: "corrupt", lost: atMost})
 	o.mu.Unlock()
 	if d.bringOver(nil) == nil {
 		_ = os.Rename(damagedPath(o.cfg.Path), keepOne(o.cfg.Path))

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -129,22 +130,27 @@ func (o *Outbox) giveUp(g *group, reason string) {
 func (d *diskWorker) makeRoom(c *change) {
 	o := d.o
 	limit := d.s.cap
+	if !d.capped.IsZero() && d.growable() {
+		d.capped = time.Time{}
+	}
 	if !d.capped.IsZero() {
-		if d.growable() {
-			d.capped = time.Time{}
-		} else {
-			limit = min(limit, d.s.high)
-		}
+		limit = min(limit, d.s.high)
 	}
 	need := 32 // pages of branches, of gap records and of the outbox's own record
 	for _, g := range c.puts {
 		need += pagesOf(g)
 	}
-	spare := min(max(limit/8, 64), 640) // pages freed by a transaction serve the next one only
+	spare := min(max(limit/8, 32), 640) // pages freed by a transaction serve the next one only
 	lack := d.s.used() + need + spare - limit
+	if limit < leastPages {
+		lack = 0 // the disk is full and the file too small to make room in: memory will hold what comes
+	}
 	over := -o.cfg.MaxRecords
 	for i := range o.onDisk.counts {
-		over += o.waiting(i).records
+		over += o.onDisk.counts[i].records - o.onDisk.going[i].records
+	}
+	for _, g := range c.puts {
+		over += int64(g.count)
 	}
 	if lack <= 0 && over <= 0 {
 		return
@@ -162,15 +168,19 @@ func (d *diskWorker) makeRoom(c *change) {
 	o.signal()
 }
 
+// leastPages is the size of a file in which it is worth to drop something for something else.
+const leastPages = 256
+
 func pagesOf(g *group) int { return (partsOf(len(g.body))+3)/4 + 1 }
 
 // growable tells whether the disk that was full has room again.
 func (d *diskWorker) growable() bool {
+	return time.Since(d.capped) > 10*time.Second && roomFor(d.o.cfg.Path, 2*int64(d.s.db.AllocSize))
+}
+
+func roomFor(path string, bytes int64) bool {
 	var fs unix.Statfs_t
-	if time.Since(d.capped) < 10*time.Second || unix.Statfs(d.o.cfg.Path, &fs) != nil {
-		return false
-	}
-	return int64(fs.Bavail)*int64(fs.Bsize) > 2*int64(d.s.db.AllocSize)
+	return unix.Statfs(filepath.Dir(path), &fs) == nil && int64(fs.Bavail)*int64(fs.Bsize) > bytes
 }
 
 // dropOldest marks the oldest groups of one stream on disk for deletion until nothing lacks.

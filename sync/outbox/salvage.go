@@ -42,12 +42,14 @@ type salvaged struct {
 	Session uint64 `json:"session"` // the last one that was counted
 }
 
-// lost is how many records were lost, at most.
-func (s salvaged) lost() uint64 {
-	if s.Known {
-		return uint64(max(s.Expected-s.Found, 0))
+// lost is how many records were lost by the file's own count, and how many at most: what was found may hold some that had been delivered.
+func (s salvaged) lost() (lost, atMost uint64) {
+	bad := s.Bad * maxSealRecords
+	if !s.Known {
+		return uint64(bad), uint64(bad)
 	}
-	return uint64(s.Bad) * maxSealRecords
+	missing := max(s.Expected-s.Found, 0)
+	return uint64(missing), uint64(min(s.Expected, missing+bad))
 }
 
 // SalvageMain writes every whole group of the file named by args to standard output, in a form for the parent only, and returns the exit code.
@@ -150,6 +152,7 @@ func scavenge(f *os.File, send func(found) error, sum *salvaged) error {
 	}
 	if st.epoch != "" {
 		sum.count(st)
+		sum.Session += 1000 // the newest record may be among what is lost, and sessions must rise
 	}
 	slices.SortFunc(scraps, func(a, b scrap) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.part, b.part)) })
 	scraps = slices.CompactFunc(scraps, func(a, b scrap) bool { return a.key == b.key && a.part == b.part })

@@ -12,6 +12,7 @@ import (
 type state struct {
 	clean    bool // the file was closed in order: next is exact
 	epoch    string
+	low      uint64 // numbers below are safe: on disk, acknowledged or told of
 	next     uint64 // first sequence number not given out when this was written
 	reserved uint64 // numbers below may have been given out since
 	session  uint64
@@ -26,7 +27,8 @@ type counts struct {
 
 const (
 	stateVersion = 1
-	stateBytes   = 34 + 8*32 + 4
+	stateBytes   = stateFixed + 8*32 + 4
+	stateFixed   = 42
 )
 
 var errBadState = errors.New("the outbox's own record is damaged or of another version")
@@ -41,8 +43,9 @@ func (s *state) encode() []byte {
 	binary.BigEndian.PutUint64(b[10:], s.next)
 	binary.BigEndian.PutUint64(b[18:], s.reserved)
 	binary.BigEndian.PutUint64(b[26:], s.session)
+	binary.BigEndian.PutUint64(b[34:], s.low)
 	for i, c := range s.streams {
-		o := b[34+32*i:]
+		o := b[stateFixed+32*i:]
 		binary.BigEndian.PutUint64(o, uint64(c.records))
 		binary.BigEndian.PutUint64(o[8:], uint64(c.groups))
 		binary.BigEndian.PutUint64(o[16:], uint64(c.bytes))
@@ -59,8 +62,9 @@ func decodeState(b []byte) (state, error) {
 	}
 	s := state{clean: b[1] == 1, epoch: text(b[2:10])}
 	s.next, s.reserved, s.session = binary.BigEndian.Uint64(b[10:]), binary.BigEndian.Uint64(b[18:]), binary.BigEndian.Uint64(b[26:])
+	s.low = binary.BigEndian.Uint64(b[34:])
 	for i := range s.streams {
-		o := b[34+32*i:]
+		o := b[stateFixed+32*i:]
 		s.streams[i] = counts{int64(binary.BigEndian.Uint64(o)), int64(binary.BigEndian.Uint64(o[8:])), int64(binary.BigEndian.Uint64(o[16:])), binary.BigEndian.Uint64(o[24:])}
 	}
 	return s, nil

@@ -13,7 +13,7 @@ import (
 // A frame is captured, as heron sees it, when it arrives: after JPEG, HTTP and the decoder, which may hold one or two frames back.
 // Only results whose whole interval [capture − pipeline, capture + slack] showed one thing are judged.
 const (
-	pipeline = 350 * time.Millisecond
+	pipeline = 450 * time.Millisecond
 	slack    = 20 * time.Millisecond
 )
 

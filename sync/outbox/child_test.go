@@ -204,8 +204,19 @@ func collect(o *Outbox, wait time.Duration) (gs []Group) {
 	}
 }
 
-// identify names the records of a group: r12, alarm-3, gap.
+// identify names the records of a group: r12, alarm-3, gap:7-9.
 func identify(g Group) []string {
+	_, ids := readGroup(g)
+	return ids
+}
+
+func mustSeq(g Group) uint64 {
+	n, _ := readGroup(g)
+	return n
+}
+
+// readGroup reads the first number of a group and the names of its records.
+func readGroup(g Group) (first uint64, ids []string) {
 	dec, err := newDecoder()
 	if err != nil {
 		panic(err)
@@ -215,7 +226,10 @@ func identify(g Group) []string {
 	if err != nil {
 		panic(err)
 	}
-	var ids []string
+	first, err = message.Seq(b.Data.Records[0])
+	if err != nil {
+		panic(err)
+	}
 	for _, raw := range b.Data.Records {
 		r := string(raw)
 		switch {
@@ -235,22 +249,5 @@ func identify(g Group) []string {
 			ids = append(ids, "r"+r)
 		}
 	}
-	return ids
-}
-
-func mustSeq(g Group) uint64 {
-	dec, err := newDecoder()
-	if err != nil {
-		panic(err)
-	}
-	defer dec.Close()
-	b, err := openGroup(dec, g.Body)
-	if err != nil {
-		panic(err)
-	}
-	n, err := message.Seq(b.Data.Records[0])
-	if err != nil {
-		panic(err)
-	}
-	return n
+	return first, ids
 }

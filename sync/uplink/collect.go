@@ -64,8 +64,6 @@ func (s *session) land() error {
 	s.u.window = 0
 	s.u.status.roundTrip(took)
 	s.window.acked(f.bytes, took)
-	groups, bytes := s.window.held()
-	s.u.status.flight(groups, bytes, s.window.size())
 	return nil
 }
 
@@ -96,7 +94,7 @@ func (s *session) sweep(why error) {
 			continue
 		}
 		s.struck = true
-		if s.alone && s.u.suspect.strike(f.id) {
+		if s.alone && s.u.suspect.strike(f.id, s.u.timing.suspect) {
 			s.u.refusedGroups.Add(1)
 			s.u.outbox.Refuse(f.id, "the broker closed the connection each time it was sent")
 		}

@@ -41,10 +41,10 @@ type Config struct {
 	Backfill     float64       // records a second on h/, at most; default 0, no cap: the window and live groups set the pace
 
 	Agent string              // version, for the state document
-	Info  func() message.Info // the retained inventory; asked after each connect and every 30 s, sent when it changed. nil: none is sent
+	Info  func() message.Info // the retained inventory; asked after each connect and every 30 s, sent when it changed. nil: none is sent. Called from goroutines of the uplink
 
 	Subscribe []string                           // topics below {root}/{group}/{device}/ to receive, such as desired
-	Handle    func(topic string, payload []byte) // gets them, one at a time and in its own time: what overflows a queue of 8 is dropped and counted
+	Handle    func(topic string, payload []byte) // gets them, one at a time and in its own time: what overflows a queue of 8 is dropped and counted. Run waits for it at its end
 
 	Log *slog.Logger // changes of state; nil: silent
 }

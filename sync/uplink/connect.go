@@ -57,13 +57,12 @@ func (u *Uplink) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, configError{err}
 	}
-	conn, under, err := u.dial(ctx)
+	number, err := u.nextSession(ctx)
 	if err != nil {
 		return nil, err
 	}
-	number, err := u.nextSession(ctx)
+	conn, under, err := u.dial(ctx)
 	if err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	s := u.newSession(newGuard(conn, u.timing.write), under, number)

@@ -29,7 +29,7 @@ func (s *session) drain(ctx context.Context) error {
 	defer feeders.Wait()
 	feeders.Go(func() { s.feed(taking, true, live) })
 	feeders.Go(func() { s.feed(taking, false, late) })
-	s.u.strays.Go(func() { s.send(taking, live, late) }) // when the connection is lost it may still hang in Publish, for one write timeout
+	s.u.strays.Go(func() { s.send(taking, live, late) }) // in the rare case that the client ends under its hands it stays there for a write timeout
 	err := s.collect(ctx)
 	stop()
 	if err != nil {
@@ -106,6 +106,9 @@ func (s *session) send(ctx context.Context, live, late <-chan outbox.Group) {
 		return
 	}
 	for {
+		if s.ready(ctx) != nil {
+			return
+		}
 		g, ok := s.pick(ctx, live, late, look.C)
 		if !ok {
 			return
@@ -137,6 +140,9 @@ func (s *session) pick(ctx context.Context, live, late <-chan outbox.Group, look
 		case <-s.window.freed:
 		case <-look:
 			s.sendInfo()
+			if s.ready(ctx) != nil {
+				return outbox.Group{}, false
+			}
 		case <-s.conn.dead:
 			return outbox.Group{}, false
 		case <-ctx.Done():
@@ -167,6 +173,6 @@ func (s *session) publish(g outbox.Group) {
 	if s.u.unsure.has(f.id) {
 		s.u.resent.Add(1)
 	}
-	f.token = s.client.Publish(s.u.topic(topic+string(g.Stream)), 1, false, body)
+	f.token = s.hand(topic+string(g.Stream), false, body)
 	s.flights <- f // never full: the window is smaller
 }

@@ -442,7 +442,7 @@ func TestFault_Q12_PoisonGroup(t *testing.T) {
 			poison = id
 		}
 	}
-	u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.quiet = 100 * time.Millisecond })
+	u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.quiet, t.suspect = 100*time.Millisecond, 500*time.Millisecond })
 	eventually(t, "the rest delivered", func() bool { return b.left() == 0 || u.Stats().State == StateRefused })
 	if s := u.Stats(); s.State == StateRefused {
 		t.Errorf("taken for something else: %s", s.Reason)

@@ -32,8 +32,8 @@ func TestFault_N3_BrokerDown(t *testing.T) {
 	if d := time.Since(start); d < 200*time.Millisecond {
 		t.Errorf("three tries within %v", d)
 	}
-	if s := u.Stats(); !strings.Contains(s.Reason, "refused") || s.State == StateOnline || s.Session != 0 || b.session != 0 {
-		t.Errorf("%s (%s), session %d, %d numbers drawn: a try that reaches nobody must not write to the disk", s.State, s.Reason, s.Session, b.session)
+	if s := u.Stats(); !strings.Contains(s.Reason, "refused") || s.State == StateOnline || s.Session != 0 || b.session > 1 {
+		t.Errorf("%s (%s), session %d, %d numbers drawn: tries that reach nobody must not each write to the disk", s.State, s.Reason, s.Session, b.session)
 	}
 	embedded(t, address)
 	l := subscribe(t, address)
@@ -145,7 +145,7 @@ func TestFault_N6_Flapping(t *testing.T) {
 func TestFault_N7_ThinLink(t *testing.T) {
 	t.Parallel()
 	p, b, l := through(t)
-	p.rate.Store(20 << 10)
+	p.rate.Store(40 << 10)
 	p.delay.Store(int64(50 * time.Millisecond))
 	conf := config("tcp://" + p.address)
 	conf.Compress = CompressZstd
@@ -172,13 +172,13 @@ func TestFault_N7_LargeGroupOnAThinLink(t *testing.T) {
 	t.Parallel()
 	p, b, l := through(t)
 	p.rate.Store(12 << 10)
-	id := b.add(message.Result, 400, false) // 80 kB as JSON: 7 s
+	id := b.add(message.Result, 250, false) // 50 kB as JSON: 4 s
 	conf := config("tcp://" + p.address)
 	conf.KeepAlive = 30 * time.Second // brokers give one packet one and a half of it to arrive
-	u := run(t, conf, b, func(t *timing) { t.puback = 1500 * time.Millisecond; t.write = time.Second; t.dead = time.Minute })
+	u := run(t, conf, b, func(t *timing) { t.puback = 2 * time.Second; t.write = time.Second; t.dead = time.Minute })
 	eventually(t, "delivered", func() bool { return b.left() == 0 || u.Stats().Lost > 0 })
 	l.complete(b)
-	if s := u.Stats(); s.Connects != 1 || s.RTT < 2*time.Second {
+	if s := u.Stats(); s.Connects != 1 || s.RTT < 3*time.Second {
 		t.Errorf("group %d: %d connections, %v to the PUBACK (%s)", id, s.Connects, s.RTT, s.Reason)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,9 @@ type guard struct {
 	body    int    // bytes of it still to come
 	connack bool   // seen
 
-	writing sync.Mutex // a ping must not fall between two pieces of a publish
+	writing   sync.Mutex    // a ping must not fall between two pieces of a publish
+	published atomic.Uint64 // PUBLISH packets written
+	wrote     chan struct{} // holds a token when one was written since it was last read
 
 	mu     sync.Mutex
 	subs   map[uint16]bool // SUBSCRIBE packets without an answer
@@ -54,7 +57,7 @@ type guard struct {
 }
 
 func newGuard(c net.Conn, writeTimeout time.Duration) *guard {
-	return &guard{Conn: c, r: bufio.NewReaderSize(c, 2048), writeTimeout: writeTimeout, subs: map[uint16]bool{}, dead: make(chan struct{})}
+	return &guard{Conn: c, r: bufio.NewReaderSize(c, 2048), writeTimeout: writeTimeout, subs: map[uint16]bool{}, dead: make(chan struct{}), wrote: make(chan struct{}, 1)}
 }
 
 // abort ends the connection: reads and writes under way fail with cause, unless an earlier one is known.
@@ -114,6 +117,9 @@ func (g *guard) SetDeadline(t time.Time) error { return g.Conn.SetReadDeadline(t
 
 // Write sends one whole packet.
 func (g *guard) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	g.noteSubscribe(p)
 	g.writing.Lock()
 	defer g.writing.Unlock()
@@ -124,12 +130,19 @@ func (g *guard) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, g.fail(fmt.Errorf("send: %w", err))
 	}
+	if p[0]>>4 == packetPublish {
+		g.published.Add(1)
+		select {
+		case g.wrote <- struct{}{}:
+		default:
+		}
+	}
 	return n, nil
 }
 
 // noteSubscribe remembers the identifier of a SUBSCRIBE, so that only its answer is let in.
 func (g *guard) noteSubscribe(p []byte) {
-	if len(p) == 0 || p[0]>>4 != packetSubscribe {
+	if p[0]>>4 != packetSubscribe {
 		return
 	}
 	i := 1

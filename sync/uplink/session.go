@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type session struct {
 	gone   chan struct{} // closed when the client has cleaned up after a lost connection
 	left   chan struct{} // closed when it has after a clean one
 
+	handed  atomic.Uint64 // publishes given to the client
 	window  *window
 	flights chan flight
 	alone   bool          // one group at a time: one of them is suspected
@@ -61,7 +63,7 @@ func (s *session) run(ctx context.Context) (end ended) {
 		return ended{err: err, kicked: byPeer(err)}
 	}
 	s.began = time.Now()
-	s.u.status.useSession(s.number)
+	s.u.status.show(s.number, s.window)
 	s.u.setStatus(StateOnline, "", time.Time{})
 	s.u.outbox.Link(true)
 	err := s.drain(ctx)
@@ -69,7 +71,7 @@ func (s *session) run(ctx context.Context) (end ended) {
 		s.goodbye()
 	}
 	s.u.outbox.Link(false)
-	s.u.status.flight(0, 0, s.window.size())
+	s.u.status.show(0, nil)
 	end = ended{err: err, online: time.Since(s.began), useful: s.acked > 0}
 	young := end.online < s.u.timing.short
 	end.useful = end.useful || !young
@@ -91,11 +93,39 @@ func (s *session) begin(ctx context.Context) error {
 	if s.u.connects.Load() == 1 {
 		reason = "start"
 	}
-	birth := s.client.Publish(s.u.topic("state"), 1, true, s.u.state("online", reason, s.number))
-	if err := s.await(ctx, birth, s.u.timing.puback); err != nil {
+	if err := s.publishState(ctx, s.u.state("online", reason, s.number), s.u.timing.puback); err != nil {
 		return fmt.Errorf("publish state: %w", err)
 	}
 	return nil
+}
+
+// publishState publishes a state and waits for its PUBACK.
+func (s *session) publishState(ctx context.Context, state []byte, most time.Duration) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	return s.await(ctx, s.hand("state", true, state), most)
+}
+
+// ready waits until the client has written what was handed to it. It takes a publish only when the one before is written, and
+// would wait for that with a timer of its own, deaf to everything else: on a slow link too short, on a lost one too long.
+func (s *session) ready(ctx context.Context) error {
+	for s.conn.published.Load() < s.handed.Load() {
+		select {
+		case <-s.conn.wrote:
+		case <-s.conn.dead:
+			return s.conn.err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// hand gives one publish to the client, which must be ready.
+func (s *session) hand(topic string, retained bool, payload []byte) paho.Token {
+	s.handed.Add(1)
+	return s.client.Publish(s.u.topic(topic), 1, retained, payload)
 }
 
 // subscribe asks for one topic, and takes a refusal, which the client reports as success, for what it is.
@@ -138,7 +168,7 @@ func (s *session) sendInfo() {
 	}
 	if doc := mustJSON(s.u.conf.Info()); !bytes.Equal(doc, s.info) {
 		s.info = doc
-		s.client.Publish(s.u.topic("info"), 1, true, doc)
+		s.hand("info", true, doc)
 	}
 }
 
@@ -146,8 +176,7 @@ func (s *session) sendInfo() {
 func (s *session) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.u.timing.stopState)
 	defer cancel()
-	token := s.client.Publish(s.u.topic("state"), 1, true, s.u.state("offline", "shutdown", s.number))
-	if err := s.await(ctx, token, s.u.timing.stopState); err == nil {
+	if err := s.publishState(ctx, s.u.state("offline", "shutdown", s.number), s.u.timing.stopState); err == nil {
 		s.client.Disconnect(250) // from here the broker forgets the will
 		close(s.left)
 	}

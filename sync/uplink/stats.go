@@ -38,7 +38,7 @@ type Stats struct {
 
 	InFlight      int // groups sent and not acknowledged
 	InFlightBytes int
-	Window        int           // groups that may be
+	Window        int           // groups that may be; 0: no connection
 	RTT           time.Duration // from publish to PUBACK, smoothed; 0: none yet
 
 	Received        uint64 // messages on the topics subscribed to
@@ -47,13 +47,13 @@ type Stats struct {
 
 // status is the part of Stats that is not a counter.
 type status struct {
-	mu                    sync.Mutex
-	state, reason         string
-	logged                string // the last state that was not connecting
-	since, next           time.Time
-	session               uint64
-	inFlight, bytes, slot int
-	rtt                   time.Duration
+	mu            sync.Mutex
+	state, reason string
+	logged        string // the last state that was not connecting
+	since, next   time.Time
+	session       uint64
+	window        *window // of the connection; nil: there is none
+	rtt           time.Duration
 }
 
 // set changes the state and reports whether that is news. Connecting is a moment of being offline or refused: the reason of the
@@ -76,12 +76,6 @@ func (s *status) set(state, reason string, next time.Time) (news bool) {
 	return news
 }
 
-func (s *status) flight(groups, bytes, window int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inFlight, s.bytes, s.slot = groups, bytes, window
-}
-
 // roundTrip smooths as TCP does: an eighth of the new.
 func (s *status) roundTrip(d time.Duration) {
 	s.mu.Lock()
@@ -92,10 +86,14 @@ func (s *status) roundTrip(d time.Duration) {
 	s.rtt += (d - s.rtt) / 8
 }
 
-func (s *status) useSession(n uint64) {
+// show names the connection whose window Stats looks at; with nil, there is none, and the last session stays.
+func (s *status) show(session uint64, w *window) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.session = n
+	s.window = w
+	if w != nil {
+		s.session = session
+	}
 }
 
 // Stats copies state and counters. It never blocks for long.
@@ -110,7 +108,11 @@ func (u *Uplink) Stats() Stats {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.State, s.Reason, s.Since, s.NextRetry, s.Session = st.state, st.reason, st.since, st.next, st.session
-	s.InFlight, s.InFlightBytes, s.Window, s.RTT = st.inFlight, st.bytes, st.slot, st.rtt
+	s.RTT = st.rtt
+	if st.window != nil {
+		s.InFlight, s.InFlightBytes = st.window.held()
+		s.Window = st.window.size()
+	}
 	return s
 }
 

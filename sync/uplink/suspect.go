@@ -1,18 +1,22 @@
 package uplink
 
+import "time"
+
 // A broker that will not have a message can, in MQTT 3.1.1, only close the connection. suspect finds out which group that is: after
 // two young connections in a row that ended so with groups under way, groups are sent one at a time, after a quiet while (who is
-// thrown out then was not thrown out for what it sent), and the group that ends a connection three times more, on its own, is
-// handed back to the outbox, which splits it down to the one record that no broker takes.
+// thrown out then was not thrown out for what it sent), and the group that goes on ending connections on its own, for some minutes,
+// is handed back to the outbox, which splits it down to the one record that no broker takes. The minutes are there because a bad
+// network can look the same for a while, and refusing is for ever.
 type suspect struct {
 	ends    int    // young connections in a row that the broker closed with groups under way
 	id      uint64 // the group that ended a connection on its own
 	strikes int    // how often
+	since   time.Time
 }
 
 const (
 	endsToIsolate   = 2
-	strikesToRefuse = 3
+	strikesToRefuse = 5
 )
 
 // isolate says that the next connection sends one group at a time.
@@ -26,12 +30,12 @@ func (s *suspect) ended(byBroker bool) {
 	}
 }
 
-// strike notes that a group on its own ended a connection, and reports whether that was once too often.
-func (s *suspect) strike(id uint64) bool {
-	if s.id != id {
-		s.id, s.strikes = id, 0
+// strike notes that a group on its own ended a connection, and reports whether that has gone on for too long.
+func (s *suspect) strike(id uint64, long time.Duration) bool {
+	if s.id != id || s.strikes == 0 {
+		s.id, s.strikes, s.since = id, 0, time.Now()
 	}
-	if s.strikes++; s.strikes < strikesToRefuse {
+	if s.strikes++; s.strikes < strikesToRefuse || time.Since(s.since) < long {
 		return false
 	}
 	*s = suspect{}

@@ -65,6 +65,7 @@ type timing struct {
 	stopDrain     time.Duration // at a clean stop: groups under way
 	stopState     time.Duration // and the last state
 	quiet         time.Duration // before a suspected group is sent alone
+	suspect       time.Duration // for how long it must go on before it is refused
 	slow          time.Duration // a PUBACK later than this shrinks the window
 	short         time.Duration // a connection shorter than this may have been a take-over
 	retry         retryTiming
@@ -74,7 +75,7 @@ func defaultTiming() timing {
 	return timing{
 		dial: 10 * time.Second, connect: 30 * time.Second, write: 10 * time.Second, puback: 20 * time.Second, ping: 9 * time.Second,
 		dead: 30 * time.Second, poll: time.Second, info: 30 * time.Second, stopDrain: 2 * time.Second, stopState: 3 * time.Second,
-		quiet: 5 * time.Second, slow: 3 * time.Second, short: time.Minute,
+		quiet: 5 * time.Second, suspect: 5 * time.Minute, slow: 3 * time.Second, short: time.Minute,
 		retry: retryTiming{first: time.Second, min: 2 * time.Second, max: 2 * time.Minute, share: 6, refusedMin: 15 * time.Second, refusedMax: 5 * time.Minute, memory: 5 * time.Minute},
 	}
 }

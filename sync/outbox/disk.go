@@ -16,6 +16,7 @@ type diskView struct {
 	since  time.Time // of the oldest of dels
 	pos    [8]uint64 // where to read ahead next
 	done   [8]bool   // nothing is left to be read ahead
+	turned [8]uint64 // how often something was left to the disk that may lie before pos
 	wanted bool      // someone waits for backlog
 	oldest time.Time
 	busyAt time.Time // when the transaction under way began; zero when there is none
@@ -36,6 +37,7 @@ func (d *diskView) remove(g *group, now time.Time) {
 func (d *diskView) reread(r int, key uint64) {
 	d.done[r] = false
 	d.pos[r] = min(d.pos[r], key)
+	d.turned[r]++
 }
 
 const (
@@ -320,7 +322,7 @@ func (d *diskWorker) look() {
 // readAhead reads one group that the uplink will want next and tells whether there was one to read.
 func (d *diskWorker) readAhead() (bool, error) {
 	o := d.o
-	r, from := d.wantsReading()
+	r, from, turned := d.wantsReading()
 	if r < 0 {
 		d.s.trim()
 		return false, nil
@@ -338,10 +340,11 @@ func (d *diskWorker) readAhead() (bool, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	same := o.onDisk.turned[r] == turned
 	if !ok {
-		o.onDisk.done[r] = o.onDisk.pos[r] == from
+		o.onDisk.done[r] = same
 	} else {
-		if o.onDisk.pos[r] == from {
+		if same {
 			o.onDisk.pos[r] = g.key + 1
 		}
 		g.place = onBack
@@ -355,12 +358,12 @@ func (d *diskWorker) readAhead() (bool, error) {
 }
 
 // wantsReading picks the stream whose queue is the shortest; −1 when enough has been read.
-func (d *diskWorker) wantsReading() (r int, from uint64) {
+func (d *diskWorker) wantsReading() (r int, from, turned uint64) {
 	o := d.o
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.link && !o.onDisk.wanted {
-		return -1, 0
+		return -1, 0, 0
 	}
 	r, size := -1, 0
 	for i := range o.groups.back {
@@ -376,7 +379,7 @@ func (d *diskWorker) wantsReading() (r int, from uint64) {
 	}
 	if r < 0 || size > readBytes && o.groups.back[r].len() > 0 {
 		o.onDisk.wanted = false
-		return -1, 0
+		return -1, 0, 0
 	}
-	return r, o.onDisk.pos[r]
+	return r, o.onDisk.pos[r], o.onDisk.turned[r]
 }

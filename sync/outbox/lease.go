@@ -115,10 +115,10 @@ func (o *Outbox) forget(g *group) {
 func (o *Outbox) Link(up bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.link == up {
+	if up && o.link {
 		return
 	}
-	o.link = up
+	o.link = up // down twice is not nothing: leases may have been taken without a link
 	if !up {
 		o.recall()
 		for i := range o.groups.pend {
@@ -201,7 +201,7 @@ func (o *Outbox) nextBack() *group {
 	for i := range o.groups.back {
 		g := first(&o.groups.back[i], onBack)
 		if g == nil {
-			if !o.onDisk.done[i] {
+			if !o.onDisk.done[i] && o.stats.State != memory {
 				o.onDisk.wanted = true
 				kick(o.disk)
 				return nil

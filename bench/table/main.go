@@ -147,7 +147,7 @@ func peerRow(l lines) {
 	m["peak_rss_mb"] = measure.Round(core+vision, 1)
 	m["rss_mb_end"] = m["peak_rss_mb"]
 	link := map[string]any{}
-	for key, from := range map[string]string{"with_tcpip_headers_per_result": "link_bytes_per_result_100_zstd", "with_tcpip_headers_per_result_plain": "link_bytes_per_result_50_plain"} {
+	for key, from := range map[string]string{"payload_bytes_per_result": "link_payload_bytes_per_result_100_zstd", "with_tcpip_headers_per_result": "link_bytes_per_result_100_zstd", "with_tcpip_headers_per_result_plain": "link_bytes_per_result_50_plain"} {
 		if v, ok := l.number("steady", from, nil); ok {
 			link[key] = v
 		}

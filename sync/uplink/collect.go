@@ -80,7 +80,8 @@ func (s *session) acknowledge(f flight) {
 
 // sweep settles what is still under way when the connection ends: what has its PUBACK is acknowledged, the rest will be sent again.
 func (s *session) sweep(why error) {
-	for f, ok := s.nextFlight(); ok; f, ok = s.nextFlight() {
+	enough := time.After(s.u.timing.poll) // the sender ends at once, but for the rare case that it hangs in the client
+	for f, ok := s.nextFlight(enough); ok; f, ok = s.nextFlight(enough) {
 		select {
 		case <-f.token.Done():
 			if f.token.Error() == nil {
@@ -101,7 +102,7 @@ func (s *session) sweep(why error) {
 	}
 }
 
-func (s *session) nextFlight() (flight, bool) {
+func (s *session) nextFlight(enough <-chan time.Time) (flight, bool) {
 	if s.head != nil {
 		f := *s.head
 		s.head = nil
@@ -110,7 +111,7 @@ func (s *session) nextFlight() (flight, bool) {
 	select {
 	case f, more := <-s.flights:
 		return f, more
-	default:
+	case <-enough:
 		return flight{}, false
 	}
 }

@@ -73,6 +73,9 @@ func (u *Uplink) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
+// errNotOpen: the outbox did not give a session number in time.
+var errNotOpen = errors.New("the outbox is not open yet")
+
 // nextSession is the number for the next connection. One that no broker has seen is used again: a device without a network
 // would otherwise count, and write to its disk, at every try. Where the outbox has none to give (its disk fails), the wall clock
 // stands in: delivering matters more, and it is greater than any count.
@@ -82,7 +85,7 @@ func (u *Uplink) nextSession(ctx context.Context) (uint64, error) {
 	}
 	n, err := u.outbox.Session(ctx)
 	if ctx.Err() != nil {
-		return 0, fmt.Errorf("wait for the outbox to give a session number: %w", ctx.Err())
+		return 0, errNotOpen
 	}
 	if err != nil {
 		n = uint64(time.Now().Unix())

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ func TestFault_N4_HalfOpenIdle(t *testing.T) {
 	t.Parallel()
 	p, b, l := through(t)
 	conf := config("tcp://" + p.address)
+	conf.KeepAlive = time.Second
 	u := run(t, conf, b)
 	u.state(StateOnline)
 	p.stalled.Store(true)
@@ -210,6 +212,34 @@ func TestFault_N8_ResetAtEveryByte(t *testing.T) {
 	}
 	l.complete(b)
 	t.Logf("%+v; %d records twice", u.Stats(), l.dup)
+}
+
+// N8: the same within a TLS handshake and after it: a connection that is cut is not a certificate that is refused.
+func TestFault_N8_ResetWithinTLS(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	p := newProxy(t, a.secure(a.issue("broker")))
+	conf, b := config("mqtts://"+p.address), newBox(t)
+	conf.CA = a.path
+	conf.Cert, conf.Key = a.issue("dev-1")
+	u := run(t, conf, b, func(t *timing) {
+		t.retry.first, t.retry.min, t.retry.max = 5*time.Millisecond, 5*time.Millisecond, 10*time.Millisecond
+	})
+	for at := int64(20); at < 1700; at += 140 {
+		for _, limit := range []*atomic.Int64{&p.limit, &p.limitBack} {
+			limit.Store(at)
+			before := p.accepted.Load()
+			p.cut()
+			b.add(message.Result, 2, true)
+			eventually(t, fmt.Sprintf("connections with a reset at %d", at), func() bool { return p.accepted.Load() >= before+2 })
+			if s := u.Stats(); s.State == StateRefused && !strings.Contains(s.Reason, "identifier") {
+				t.Errorf("a reset at byte %d is taken for a refusal: %s", at, s.Reason)
+			}
+			limit.Store(0)
+		}
+	}
+	p.cut()
+	eventually(t, "delivered", func() bool { return b.left() == 0 })
 }
 
 // Q11: the broker forgets everything at a restart: the state is published again, and so is what it had not acknowledged.

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -69,4 +70,30 @@ func TestFault_Q12_MosquittoDropsOversize(t *testing.T) {
 	eventually(t, "acknowledged or given up", func() bool { return b.left() == 0 })
 	eventually(t, "the small ones", func() bool { return l.count() >= 10 })
 	t.Logf("200 records over the limit: %d groups acknowledged, %d refused, %d of 210 records arrived", u.Stats().Acked, u.Stats().RefusedGroups, l.count())
+}
+
+// A real minute without a broker, with the timing that ships. HERON_TORTURE=long runs it.
+func TestMosquittoAwayForAMinute(t *testing.T) {
+	if os.Getenv("HERON_TORTURE") != "long" {
+		t.Skip("takes over a minute; HERON_TORTURE=long runs it")
+	}
+	t.Parallel()
+	m := newMosquitto(t, "")
+	b, l := newBox(t), subscribe(t, m.address)
+	u := run(t, config("mqtt://"+m.address), b, func(t *timing) { *t = defaultTiming() })
+	u.state(StateOnline)
+	m.stop()
+	for range 60 {
+		b.add(message.Result, 10, true)
+		time.Sleep(time.Second)
+	}
+	m.start()
+	start := time.Now()
+	u.state(StateOnline)
+	t.Logf("online %v after the broker came back, after %d failed tries", time.Since(start), u.Stats().Failed)
+	if d := time.Since(start); d > 15*time.Second {
+		t.Errorf("online only after %v", d)
+	}
+	eventually(t, "delivered", func() bool { return b.left() == 0 })
+	l.complete(b)
 }

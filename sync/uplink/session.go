@@ -59,6 +59,9 @@ func (u *Uplink) newSession(conn *guard, under *wire, number uint64) *session {
 func (s *session) run(ctx context.Context) (end ended) {
 	defer s.close()
 	if err := s.begin(ctx); err != nil {
+		if ctx.Err() != nil { // the birth may be on its way
+			s.goodbye()
+		}
 		s.conn.abort(err)
 		return ended{err: err, kicked: byPeer(err)}
 	}

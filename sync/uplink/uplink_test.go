@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"context"
+	"flag"
 	"testing"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "16") // the parallel ones here wait more than they work
 	goleak.VerifyTestMain(m)
 }
 
@@ -73,3 +77,81 @@ func TestStateTellsBirthAndShutdown(t *testing.T) {
 		t.Errorf("shutdown %+v", s[1])
 	}
 }
+
+// The cap on the backlog holds, and live groups do not wait for it.
+func TestBackfillIsPaced(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	embedded(t, address)
+	b := newBox(t)
+	for range 20 {
+		b.add(message.Result, 50, false)
+	}
+	conf := config("mqtt://" + address)
+	conf.Backfill = 500
+	u := run(t, conf, b)
+	u.state(StateOnline)
+	start := time.Now()
+	b.add(message.Result, 500, true)
+	eventually(t, "the live group", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.acked[1001] > 0 })
+	if b.left() < 10 {
+		t.Errorf("%d groups of backlog are left after %v: not paced", b.left(), time.Since(start))
+	}
+	eventually(t, "the backlog", func() bool { return b.left() == 0 })
+	if d := time.Since(start); d < 1800*time.Millisecond {
+		t.Errorf("1,000 records of backlog took %v at 500 a second", d)
+	}
+}
+
+// Nothing is left running, however often the connection is made and lost, and Run ends at once in every state.
+func TestStopsInEveryState(t *testing.T) {
+	before := []string{"silent", "offline"}
+	f := newFake(t, func(p *peer) { _, _ = p.next(); _, _ = p.next() })
+	for _, name := range before {
+		t.Run(name, func(t *testing.T) {
+			address := f.address
+			if name == "offline" {
+				address = freeAddress(t)
+			}
+			u := run(t, config("mqtt://"+address), newBox(t), func(t *timing) { t.retry.first, t.retry.min = time.Hour, time.Hour })
+			time.Sleep(50 * time.Millisecond)
+			start := time.Now()
+			u.end()
+			if d := time.Since(start); d > 3*time.Second {
+				t.Errorf("stopping took %v", d)
+			}
+		})
+	}
+}
+
+// An outbox that cannot give a session number yet keeps the device offline, with the reason; one that fails for good does not.
+func TestSessionNumber(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	embedded(t, address)
+	b := newBox(t)
+	b.fail = errBroken
+	u := run(t, config("mqtt://"+address), b)
+	u.state(StateOnline)
+	if s := u.Stats(); s.Session < 1_700_000_000 {
+		t.Errorf("session %d", s.Session)
+	}
+	slow := run(t, config("mqtt://"+address), opening{b}, func(t *timing) { t.connect = 100 * time.Millisecond })
+	eventually(t, "the reason", func() bool { return slow.Stats().Failed > 0 })
+	if r := slow.Stats().Reason; r != "the outbox is not open yet" {
+		t.Errorf("reason %q", r)
+	}
+}
+
+type opening struct{ *box }
+
+func (opening) Session(ctx context.Context) (uint64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+const errBroken = constError("the disk fails")
+
+type constError string
+
+func (e constError) Error() string { return string(e) }

@@ -55,14 +55,18 @@ const (
 )
 
 // surveyFile reads the whole file. each, if not nil, gets every whole group; a broken tree ends the reading unless through is set.
-func surveyFile(f *os.File, through bool, each func(found) error) (*survey, *pageReader, error) {
+func surveyFile(f *os.File, through bool, each func(found) error) (*survey, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, fmt.Errorf("stat: %w", err)
+		return nil, fmt.Errorf("stat: %w", err)
 	}
-	p, err := newPageReader(f, info.Size())
+	return surveyPages(f, info.Size(), through, each)
+}
+
+func surveyPages(r io.ReaderAt, length int64, through bool, each func(found) error) (*survey, error) {
+	p, err := newPageReader(r, length)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s := &survey{}
 	var a assembler
@@ -98,7 +102,7 @@ func surveyFile(f *os.File, through bool, each func(found) error) (*survey, *pag
 	if err == nil {
 		err = a.flush(take(current))
 	}
-	return s, p, err
+	return s, err
 }
 
 func (s *survey) group(bucket string, g found, each func(found) error) error {
@@ -159,7 +163,7 @@ func Verify(path string) (Report, error) {
 		return Report{}, fmt.Errorf("verify outbox: %w", err)
 	}
 	defer f.Close()
-	s, _, err := surveyFile(f, true, nil)
+	s, err := surveyFile(f, true, nil)
 	if errors.Is(err, errDamaged) && s == nil {
 		return Report{Damaged: 1, Problem: err.Error()}, nil
 	}
@@ -207,7 +211,7 @@ func Export(path string, w io.Writer) error {
 	}
 	defer dec.Close()
 	out := json.NewEncoder(w)
-	_, _, err = surveyFile(f, true, func(g found) error {
+	_, err = surveyFile(f, true, func(g found) error {
 		b, err := openGroup(dec, g.body)
 		if err != nil {
 			return nil // its checksum held, so it was written like this: nothing to export

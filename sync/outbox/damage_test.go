@@ -149,7 +149,7 @@ func TestFault_S12_BitFlipInOneGroup(t *testing.T) {
 
 func TestFault_S13_DamagedPages(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed(t), 4))
-	mutants := 40
+	mutants := 12
 	if long() {
 		mutants = 2000
 	}
@@ -242,6 +242,7 @@ func TestFault_S13_WhatIsSetAside(t *testing.T) {
 }
 
 func TestFault_S15_LockHeldByAnother(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	a := start(t, cfg)
 	a.until("open", func(s Stats) bool { return s.State == stateOK })

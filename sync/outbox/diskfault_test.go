@@ -68,6 +68,7 @@ func accounted(t *testing.T, rs []rec, s Stats, n int, reasons ...string) {
 }
 
 func TestFault_S6_DiskFull(t *testing.T) {
+	t.Parallel()
 	dir := mounted(t, "size=3m")
 	cfg := config(dir)
 	b := start(t, cfg)
@@ -95,6 +96,7 @@ func TestFault_S6_DiskFull(t *testing.T) {
 }
 
 func TestFault_S6_NoRoomToBegin(t *testing.T) {
+	t.Parallel()
 	dir := mounted(t, "size=64k")
 	filler := filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 60<<10), 0o600); err != nil {
@@ -118,6 +120,7 @@ func TestFault_S6_NoRoomToBegin(t *testing.T) {
 }
 
 func TestFault_S8_NoInodes(t *testing.T) {
+	t.Parallel()
 	dir := mounted(t, "size=1m,nr_inodes=1")
 	b := start(t, config(dir))
 	b.until("memory", func(s Stats) bool { return s.State == memory && s.Reason != "" })
@@ -131,6 +134,7 @@ func TestFault_S8_NoInodes(t *testing.T) {
 }
 
 func TestFault_S9_ReadOnlyFileSystem(t *testing.T) {
+	t.Parallel()
 	dir := mounted(t, "size=8m")
 	cfg := config(dir)
 	b := start(t, cfg)
@@ -235,6 +239,7 @@ func kept(t *testing.T, dir string, f *facts) (broken []string, s Stats) {
 }
 
 func TestFault_S10_SyncFails(t *testing.T) {
+	t.Parallel()
 	for name, when := range map[string]string{"once": "when=9", "at times": "when=6+29", "always": "when=6+"} {
 		for _, fault := range []string{"fdatasync:error=EIO:" + when, "pwrite64:error=ENOSPC:" + when} {
 			dir := t.TempDir()
@@ -252,6 +257,7 @@ func TestFault_S10_SyncFails(t *testing.T) {
 }
 
 func TestFault_S14_LostWrite(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	for _, when := range []string{"when=12", "when=25", "when=40+9"} {
 		dir := t.TempDir()
@@ -274,6 +280,7 @@ func TestFault_S14_LostWrite(t *testing.T) {
 }
 
 func TestFault_S16_SlowDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	begun := time.Now()
 	f, out := injected(t, childJob{60, 9, 1, "clean", dir}, "fdatasync:delay_exit=100000")
@@ -325,6 +332,7 @@ func TestRecordsAreBounded(t *testing.T) {
 }
 
 func TestFault_S19_FolderMissingOrNoFolder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cfg := config(filepath.Join(dir, "state"))
 	b := start(t, cfg)
@@ -361,7 +369,7 @@ func TestFault_B4_ProducerIsFasterThanTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Put(alarm(1))
-	const n = 60_000
+	const n = 40_000
 	for i := range n {
 		o.Put(result(i)) // it does not run yet: the slowest disk of all
 	}
@@ -370,6 +378,7 @@ func TestFault_B4_ProducerIsFasterThanTheDisk(t *testing.T) {
 		t.Errorf("%d bytes held, %+v", o.batches.bytes, s)
 	}
 	b := run(t, o)
+	_ = b.Flush(limit(t)) // says what was dropped
 	rs := b.drain()
 	accounted(t, rs, b.Stats(), n, "full", "memory")
 	for _, x := range rs {

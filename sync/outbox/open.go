@@ -51,7 +51,7 @@ func (d *diskWorker) openWhole(path string) (*store, *survey, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open: %w", err)
 	}
-	sv, _, err := surveyFile(f, false, nil)
+	sv, err := surveyFile(f, false, nil)
 	f.Close()
 	if err == nil && !sv.known {
 		err = errBadState

@@ -86,13 +86,13 @@ func salvageFile(path string, out io.Writer) error {
 		sum.Found += int64(g.count)
 		return writeGroup(out, g.key, g.head, g.body)
 	}
-	sv, _, err := surveyFile(f, false, nil)
+	sv, err := surveyFile(f, false, nil)
 	if err == nil && sv.known {
 		sum.Bad = int64(len(sv.bad))
-		_, _, err = surveyFile(f, false, send)
+		_, err = surveyFile(f, false, send)
 		sum.count(sv.state)
 	} else {
-		err = scavenge(f, send, &sum)
+		err = scavengeFile(f, send, &sum)
 	}
 	if err != nil {
 		return err
@@ -117,22 +117,25 @@ type scrap struct {
 	at   int64
 }
 
-// scavenge looks at every page of the file for parts of groups, in use or not, and puts together what it can. Groups that the file's own
-// record, if it is found, knows to be done with are left out.
-func scavenge(f *os.File, send func(found) error, sum *salvaged) error {
+func scavengeFile(f *os.File, send func(found) error, sum *salvaged) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	p := &pageReader{r: f, size: int64(os.Getpagesize())}
-	if q, err := newPageReader(f, info.Size()); err == nil {
+	return scavenge(f, info.Size(), send, sum)
+}
+
+// scavenge looks at every page of the file for parts of groups, in use or not, and puts together what it can. Groups that the file's own
+// record, if it is found, knows to be done with are left out.
+func scavenge(r io.ReaderAt, length int64, send func(found) error, sum *salvaged) error {
+	p := &pageReader{r: r, size: int64(os.Getpagesize())}
+	if q, err := newPageReader(r, length); err == nil {
 		p.size = q.size
 	}
-	p.meta.high = uint64(info.Size() / p.size)
-	p.seen = make([]uint64, p.meta.high/64+1)
+	p.meta.high = uint64(length / p.size)
 	var scraps []scrap
 	var st state
-	err = p.leaves(func(at int64, x element) error {
+	err := p.leaves(func(at int64, x element) error {
 		switch {
 		case x.flags == bucketFlag && string(x.key) == bucketMeta && len(x.value) > 16:
 			if s, ok := inlineState(x.value[16:]); ok && s.next >= st.next {
@@ -156,7 +159,7 @@ func scavenge(f *os.File, send func(found) error, sum *salvaged) error {
 	}
 	slices.SortFunc(scraps, func(a, b scrap) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.part, b.part)) })
 	scraps = slices.CompactFunc(scraps, func(a, b scrap) bool { return a.key == b.key && a.part == b.part })
-	return assemble(f, scraps, func(g found) error {
+	return assemble(r, scraps, func(g found) error {
 		if r := rank(g.head.stream); g.err == nil && g.key < st.streams[r].head {
 			return nil
 		}
@@ -164,12 +167,12 @@ func scavenge(f *os.File, send func(found) error, sum *salvaged) error {
 	})
 }
 
-func assemble(f *os.File, scraps []scrap, out func(found) error) error {
+func assemble(r io.ReaderAt, scraps []scrap, out func(found) error) error {
 	var a assembler
 	buf := make([]byte, partBytes)
 	for _, s := range scraps {
 		v := buf[:s.size]
-		if _, err := f.ReadAt(v, s.at); err != nil {
+		if _, err := r.ReadAt(v, s.at); err != nil {
 			continue
 		}
 		if err := a.add(partKey(s.key, int(s.part)), v, out); err != nil {

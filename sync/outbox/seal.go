@@ -19,6 +19,9 @@ type press struct {
 	enc    *zstd.Encoder
 }
 
+// The fastest level is also the best here, measured on groups of 50 to 450 results: 17–22 bytes a result in 0.3–0.7 µs and 0.3 MB of
+// memory; the default level gives 18–23 bytes in 1.3 MB, the next ones gain under 4 % and take 4 to 35 MB. Only a group of one record
+// stays uncompressed with it (430 bytes instead of 300).
 func (p *press) open() error {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(128<<10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))

@@ -18,7 +18,7 @@ pure() { CGO_ENABLED=0 go build -o "$BIN/" ./bench/fixtures ./bench/outbox ./ben
 # The bare session needs cgo for ONNX Runtime, and nothing of OpenCV.
 native() { CGO_ENABLED=1 CGO_CPPFLAGS= CGO_CXXFLAGS= CGO_LDFLAGS= go build -o "$BIN/" ./bench/framepath; }
 
-# keep FIGURE…: forgets earlier lines of these figures, so that a part can be run again.
+# forget FIGURE…: drops the earlier lines of these figures, so that a part can be run again.
 forget() {
   touch "$RESULTS"
   local name
@@ -42,13 +42,13 @@ part_preprocess() {
 
 # The loop most people write, from the peers beside the project, on the same film and model.
 part_python() {
-  local peers=$ROOT/../shared/peers
+  local peers=$ROOT/../shared/peers model=$OUT/bundle/model.onnx
   [ -x "$peers/peer_python.sh" ] || { say "no ../shared/peers: the Python loop is left out"; return; }
   touch "$RESULTS"
   sed -i -E '/"peer": ?"(python_loop|bare_python)"/d' "$RESULTS"
   mkdir -p "$CACHE/peers"
   ln -sfn "$OUT/frames.avi" "$CACHE/peers/frames_640x480.avi"
-  WORK=$CACHE/peers OUT=$CACHE/peers/out SHARED=$ROOT/../shared MODEL=$OUT/bundle/model.onnx "$peers/peer_python.sh" "$(pick small full)" | tee -a "$RESULTS"
+  WORK=$CACHE/peers OUT=$CACHE/peers/out SHARED=$ROOT/../shared MODEL=$model "$peers/peer_python.sh" "$(pick small full)" | tee -a "$RESULTS"
 }
 
 part_outbox() {

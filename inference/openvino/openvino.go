@@ -1,0 +1,126 @@
+// Package openvino runs models with OpenVINO, whose C library is opened at run time: on the CPU, Intel GPUs and NPUs with a current
+// release, and on the Neural Compute Stick 2 with 2022.3.1, the last that knows it and which the user brings.
+//
+// A device is asked for alone, never through AUTO, MULTI or HETERO: those run on the CPU without a word when the device is not there.
+// What to do then is the caller's decision. Models are ONNX files, or OpenVINO's own IR (an .xml and its .bin).
+package openvino
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"heron/inference"
+)
+
+// The names of the engines, as manifests and configurations have them.
+const (
+	CPU    = "openvino"
+	GPU    = "openvino-gpu"
+	NPU    = "openvino-npu"
+	Myriad = "myriad" // Neural Compute Stick 2
+)
+
+// Config says where things are; the zero Config is right outside of tests.
+type Config struct {
+	Getenv     func(string) string // nil: os.Getenv
+	Executable string              // libraries are looked for beside it; empty: this program
+	Sysfs      string              // empty: /sys
+	Dev        string              // empty: /dev
+}
+
+// Runtime opens OpenVINO's libraries when they are first needed, each once, and never closes them: their threads outlive every model.
+// Its methods may be called from any goroutine.
+type Runtime struct {
+	conf Config
+	mu   sync.Mutex
+	open map[string]library // by path
+}
+
+// New opens nothing yet.
+func New(c Config) *Runtime {
+	if c.Getenv == nil {
+		c.Getenv = os.Getenv
+	}
+	if c.Executable == "" {
+		c.Executable, _ = os.Executable() // without it the system's names are left
+	}
+	if c.Sysfs == "" {
+		c.Sysfs = "/sys"
+	}
+	if c.Dev == "" {
+		c.Dev = "/dev"
+	}
+	return &Runtime{conf: c, open: map[string]library{}}
+}
+
+// Openers are the engines by name.
+func (r *Runtime) Openers() map[string]inference.Opener {
+	out := map[string]inference.Opener{}
+	for _, d := range devices() {
+		out[d.engine] = func(ctx context.Context, m inference.Model) (inference.Engine, error) { return r.load(ctx, d, m, nil) }
+	}
+	return out
+}
+
+// Open is the engine "openvino": it loads a model on the CPU.
+func (r *Runtime) Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
+	return r.OpenPair(ctx, CPU, m, nil)
+}
+
+// OpenPair loads a model in two files, OpenVINO's IR: m is the .xml, weights the .bin, which is read before OpenPair returns.
+// A model in one file has no weights. It cannot be stopped: a model may keep OpenVINO busy for ever while it loads.
+func (r *Runtime) OpenPair(ctx context.Context, engine string, m inference.Model, weights []byte) (inference.Engine, error) {
+	for _, d := range devices() {
+		if d.engine == engine {
+			return r.load(ctx, d, m, weights)
+		}
+	}
+	return nil, inference.Refuse(inference.CodeEngine, "ask for openvino, openvino-gpu, openvino-npu or myriad", "OpenVINO is no engine %q", engine)
+}
+
+func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights []byte) (inference.Engine, error) {
+	if err := checkFiles(m, weights, d); err != nil {
+		return nil, named(m.File, err)
+	}
+	l, err := r.library(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e, err := l.load(ctx, d, m, weights)
+	if err != nil {
+		return nil, named(m.File, err)
+	}
+	return e, nil
+}
+
+// library is an opened OpenVINO.
+type library interface {
+	version() string
+	devices() ([]string, error)
+	property(device, key string) (string, error)
+	load(ctx context.Context, d device, m inference.Model, weights []byte) (inference.Engine, error)
+}
+
+// library opens the first of the device's libraries that can be opened.
+func (r *Runtime) library(d device) (library, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	paths := r.conf.libraries(d)
+	var why error
+	for _, p := range paths {
+		if l := r.open[p]; l != nil {
+			return l, nil
+		}
+		l, err := openLibrary(p)
+		if err == nil {
+			r.open[p] = l
+			return l, nil
+		}
+		why = err
+	}
+	return nil, r.conf.missing(d, paths, why)
+}

@@ -9,9 +9,11 @@ mkdir -p "$CACHE"
 # Debian's users have neither on their PATH.
 export PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
 
-# Without a usable home (a service account, HOME unset) Go has nowhere to put its caches.
-if [ ! -w "${HOME:-/nonexistent}" ]; then
+# Without a usable home (a service account, HOME unset) Go has nowhere to put its caches. Once here, they stay here: run as root,
+# Go makes the missing home itself.
+if [ ! -w "${HOME:-/nonexistent}" ] || [ -d "$CACHE/go" ]; then
   export GOCACHE=${GOCACHE:-$CACHE/go-build} GOPATH=${GOPATH:-$CACHE/go}
+  mkdir -p "$GOPATH"
 fi
 
 # One OpenCV a build: GoCV is told the modules and how to link them.

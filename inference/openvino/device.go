@@ -14,6 +14,8 @@ type device struct {
 	plugin string // the file that serves it, beside the library
 	env    string // names its library
 	folder string // … and where it is looked for, below lib/ beside the program
+	absent string // what is said when the hardware is not there
+	get    string // … and what to do then
 }
 
 const (
@@ -23,10 +25,13 @@ const (
 
 func devices() []device {
 	return []device{
-		{CPU, "CPU", "cpu", "libopenvino_*_cpu_plugin.so", libraryEnv, "openvino"},
-		{GPU, "GPU", "gpu", "libopenvino_intel_gpu_plugin.so", libraryEnv, "openvino"},
-		{NPU, "NPU", "npu", "libopenvino_intel_npu_plugin.so", libraryEnv, "openvino"},
-		{Myriad, "MYRIAD", "ncs2", "libopenvino_intel_myriad_plugin.so", library2022Env, "openvino-2022"},
+		{engine: CPU, name: "CPU", info: "cpu", plugin: "its CPU plugin", env: libraryEnv, folder: "openvino"},
+		{engine: GPU, name: "GPU", info: "gpu", plugin: "libopenvino_intel_gpu_plugin.so", env: libraryEnv, folder: "openvino",
+			absent: "this machine has no Intel GPU, or no kernel driver for it (/sys/class/drm has no render node of Intel's)", get: "use another engine"},
+		{engine: NPU, name: "NPU", info: "npu", plugin: "libopenvino_intel_npu_plugin.so", env: libraryEnv, folder: "openvino",
+			absent: "this machine has no Intel NPU, or no kernel driver for it (/sys/class/accel is empty)", get: "use another engine"},
+		{engine: Myriad, name: "MYRIAD", info: "ncs2", plugin: "libopenvino_intel_myriad_plugin.so", env: library2022Env, folder: "openvino-2022",
+			absent: "no Neural Compute Stick is on the USB (03e7:2485, or 03e7:f63b when it runs)", get: "plug it in"},
 	}
 }
 

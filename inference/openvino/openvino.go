@@ -83,9 +83,9 @@ func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights
 	if err := checkFiles(m, weights, d); err != nil {
 		return nil, named(m.File, err)
 	}
-	l, err := r.library(d)
+	l, err := r.ready(d)
 	if err != nil {
-		return nil, err
+		return nil, unavailable(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -95,6 +95,14 @@ func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights
 		return nil, named(m.File, err)
 	}
 	return e, nil
+}
+
+// unavailable lets callers branch on a refusal of the device.
+func unavailable(err error) error {
+	if r, ok := err.(*inference.Refusal); ok && r.Err == nil {
+		r.Err = inference.ErrUnavailable
+	}
+	return err
 }
 
 // library is an opened OpenVINO.

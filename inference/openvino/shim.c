@@ -38,7 +38,8 @@ typedef struct { dimension_t rank; dimension_t *dims; } partial_t;
   X(compiled_model_create_infer_request, int, (void *, void **))                           \
   X(infer_request_get_input_tensor_by_index, int, (void *, size_t, void **))               \
   X(infer_request_get_output_tensor_by_index, int, (void *, size_t, void **))              \
-  X(infer_request_infer, int, (void *))                                                    \
+  X(infer_request_start_async, int, (void *))                                              \
+  X(infer_request_wait, int, (void *))                                                     \
   X(infer_request_cancel, int, (void *))                                                   \
   X(tensor_data, int, (void *, void **))                                                   \
   X(tensor_get_byte_size, int, (void *, size_t *))                                         \
@@ -231,7 +232,12 @@ int hov_tensor(hov_model *m, int output, size_t index, void **data, size_t *byte
              : 0;
 }
 
-int hov_infer(hov_model *m) { return failed(m->l, m->l->infer_request_infer(m->request), "infer", m->err); }
+// The synchronous call would not heed hov_cancel.
+int hov_infer(hov_model *m) {
+  hov_lib *l = m->l;
+  if (failed(l, l->infer_request_start_async(m->request), "start to infer", m->err)) return -1;
+  return failed(l, l->infer_request_wait(m->request), "infer", m->err);
+}
 
 void hov_cancel(hov_model *m) { (void)m->l->infer_request_cancel(m->request); } // refused when nothing is at work
 

@@ -60,7 +60,7 @@ func explain(d device, version, text string) *inference.Refusal {
 func (d device) mend(text string) string {
 	switch {
 	case strings.Contains(text, "not registered"):
-		return "this OpenVINO does not know " + d.name + ": set " + d.env + " to one that does, with " + d.plugin + " beside it"
+		return "set " + d.env + " to a whole OpenVINO: this one has not " + d.plugin + " beside it"
 	case d.engine == Myriad && (strings.Contains(text, "BUSY") || strings.Contains(text, "busy")):
 		return "end the program that holds the stick"
 	case d.engine == Myriad:

@@ -56,11 +56,21 @@ func result(obs vision.Observation) message.ResultRecord {
 		Camera: obs.Camera, Model: obs.Model, Engine: obs.Engine, Frame: obs.Frame, LatMS: obs.LatMS, AgeMS: obs.AgeMS,
 		Facts: obs.Facts, Name: obs.Name, Error: obs.Error,
 	}
-	for _, s := range obs.Top {
+	for i, s := range obs.Top {
+		if i == mostScores || i > 0 && s.Score < leastScore {
+			break
+		}
 		r.Top = append(r.Top, message.Score{Label: s.Label, Score: s.Score})
 	}
 	return r
 }
+
+// A record carries the best answer and what comes near it; the noise below would be half of what a result costs on the link.
+// The page and heron classify show five.
+const (
+	mostScores = 3
+	leastScore = 0.01
+)
 
 func (a *Agent) putEvent(e message.EventRecord) {
 	if a.conf.Uplink.Results != "rollups" {

@@ -40,5 +40,5 @@ func diskFree(path string) int64 {
 	if unix.Statfs(filepath.Dir(path), &st) != nil {
 		return 0
 	}
-	return int64(st.Bavail) * st.Bsize
+	return int64(st.Bavail) * int64(st.Bsize)
 }

@@ -42,5 +42,5 @@ func Now() Quality {
 	if err != nil || state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
 		return Quality{}
 	}
-	return Quality{Sync: true, ErrMS: (t.Maxerror + 999) / 1000}
+	return Quality{Sync: true, ErrMS: (int64(t.Maxerror) + 999) / 1000}
 }

@@ -60,7 +60,9 @@ func op(kind string, in []string, out string, attributes ...[]byte) []byte {
 	return nested(1, append(append(parts, text(2, out), text(4, kind)), attributes...)...)
 }
 
-func integer(name string, v uint64) []byte { return nested(5, text(1, name), varint(20, 2), varint(3, v)) }
+func integer(name string, v uint64) []byte {
+	return nested(5, text(1, name), varint(20, 2), varint(3, v))
+}
 
 func integers(name string, v ...uint64) []byte {
 	parts := [][]byte{text(1, name), varint(20, 7)}

@@ -6,6 +6,7 @@
 package openvino
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"sync"
@@ -25,8 +26,8 @@ const (
 type Config struct {
 	Getenv     func(string) string // nil: os.Getenv
 	Executable string              // libraries are looked for beside it; empty: this program
-	Sysfs      string              // empty: /sys
-	Dev        string              // empty: /dev
+	Sysfs      string              // empty: HERON_SYSFS, else /sys
+	Dev        string              // empty: HERON_DEV, else /dev
 }
 
 // Runtime opens OpenVINO's libraries when they are first needed, each once, and never closes them: their threads outlive every model.
@@ -45,12 +46,8 @@ func New(c Config) *Runtime {
 	if c.Executable == "" {
 		c.Executable, _ = os.Executable() // without it the system's names are left
 	}
-	if c.Sysfs == "" {
-		c.Sysfs = "/sys"
-	}
-	if c.Dev == "" {
-		c.Dev = "/dev"
-	}
+	c.Sysfs = cmp.Or(c.Sysfs, c.Getenv("HERON_SYSFS"), "/sys")
+	c.Dev = cmp.Or(c.Dev, c.Getenv("HERON_DEV"), "/dev")
 	return &Runtime{conf: c, open: map[string]library{}}
 }
 

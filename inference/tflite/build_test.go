@@ -96,13 +96,20 @@ func array[T byte | int32 | int64 | float32](v ...T) child {
 		w.pad(16, 4)
 		start := len(w.b)
 		w.u32(uint32(len(v)))
-		b, err := binary.Append(nil, binary.LittleEndian, v)
-		if err != nil {
-			panic(err)
-		}
-		w.b = append(w.b, b...)
+		w.b = append(w.b, bytesOfAll(v)...)
 		return start
 	}
+}
+
+// data is the same numbers as a buffer has them: a vector of bytes.
+func data[T byte | int32 | float32](v ...T) child { return array(bytesOfAll(v)...) }
+
+func bytesOfAll(v any) []byte {
+	b, err := binary.Append(nil, binary.LittleEndian, v)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 func str(s string) child {
@@ -127,11 +134,11 @@ type graph struct {
 	in, out                      []int32
 }
 
-// tensor adds one and returns its number; data nil: the runtime fills it.
-func (g *graph) tensor(name string, kind byte, shape []int32, data child, q *inference.Quant) int32 {
+// tensor adds one and returns its number; values nil: the runtime fills it.
+func (g *graph) tensor(name string, kind byte, shape []int32, values child, q *inference.Quant) int32 {
 	f := fields{0: array(shape...), 1: kind, 3: str(name)}
-	if data != nil {
-		g.buffers = append(g.buffers, table(fields{0: data}))
+	if values != nil {
+		g.buffers = append(g.buffers, table(fields{0: values}))
 		f[2] = int32(len(g.buffers))
 	}
 	if q != nil {
@@ -189,9 +196,9 @@ func classifier(s *inference.Spec) []byte {
 	t := s.Input.DType
 	kind, weights := kinds[t], []float32{3, -1, -2, -1, 4, -2, -3, -1, 5}
 	in := g.tensor("input", kind, shapeOf(s), nil, s.Input.Quant)
-	axes := g.tensor("axes", 2, []int32{2}, array[int32](1, 2), nil)
+	axes := g.tensor("axes", 2, []int32{2}, data[int32](1, 2), nil)
 	mean := g.tensor("mean", kind, []int32{1, 3}, nil, s.Input.Quant)
-	data, wq, lq, version := array(weights...), (*inference.Quant)(nil), (*inference.Quant)(nil), []int32{1, 1, 1}
+	filled, wq, lq, version := data(weights...), (*inference.Quant)(nil), (*inference.Quant)(nil), []int32{1, 1, 1}
 	if t != inference.Float32 {
 		zero := map[inference.DType]int{inference.Uint8: 128}[t]
 		wq, lq = &inference.Quant{Scale: .05, ZeroPoint: zero}, &inference.Quant{Scale: .1, ZeroPoint: zero}
@@ -199,12 +206,12 @@ func classifier(s *inference.Spec) []byte {
 		for _, x := range weights {
 			b = append(b, byte(int(x*20)+zero))
 		}
-		data = array(b...)
+		filled = data(b...)
 		if t == inference.Int8 {
 			version = []int32{2, 4, 2}
 		}
 	}
-	w := g.tensor("w", kind, []int32{3, 3}, data, wq)
+	w := g.tensor("w", kind, []int32{3, 3}, filled, wq)
 	logits := g.tensor("logits", kind, []int32{1, 3}, nil, lq)
 	scores := g.tensor("scores", kind, []int32{1, 3}, nil, s.Output.Quant)
 	g.op(builtin(40, version[0]), []int32{in, axes}, []int32{mean}, 27, fields{0: byte(0)})

@@ -10,6 +10,7 @@ import "C"
 
 import (
 	"context"
+	"strings"
 	"unsafe"
 
 	"heron/inference"
@@ -116,6 +117,9 @@ func try(bytes []byte, device string) Answer {
 		return refusal(err)
 	}
 	if err := e.Run(context.Background()); err != nil {
+		if strings.Contains(err.Error(), "unresolved custom op") { // libedgetpu took the operator, and TensorFlow Lite does not know that it did
+			return refusal(unavailable(pluginNext, "libedgetpu and TensorFlow Lite do not work together here: "+err.Error()))
+		}
 		return refusal(unavailable("plug the Edge TPU in again", "the Edge TPU failed in a trial: "+err.Error()))
 	}
 	return tryLibraries()

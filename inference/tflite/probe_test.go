@@ -8,10 +8,16 @@ import (
 	"heron/inference"
 )
 
+// workFlag makes the test's binary a process with an open engine.
+const workFlag = "--edgetpu-worker"
+
 // TestMain lets the test's binary stand in for heron-vision: it may be started as the child of a trial, or as a process that is to be killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == ProbeFlag {
 		os.Exit(ProbeMain(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == workFlag {
+		os.Exit(work())
 	}
 	os.Exit(m.Run())
 }

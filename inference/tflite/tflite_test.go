@@ -227,19 +227,3 @@ func TestMissingLibrary(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// BenchmarkRun is a real classifier; testdata/bare.c is the same in C.
-func BenchmarkRun(b *testing.B) {
-	library(b)
-	e, err := Open(b.Context(), real(b, "mobilenet_v1_0.25_128_quant.tflite"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer e.Close()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := e.Run(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

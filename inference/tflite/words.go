@@ -1,6 +1,7 @@
 package tflite
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -10,6 +11,9 @@ import (
 // longest is how much of a library's message a line for people holds, in bytes.
 const longest = 300
 
+// sourcePlace is how many of TensorFlow Lite's messages begin: file and line.
+var sourcePlace = regexp.MustCompile(`\S*/tensorflow/lite/\S+:\d+ `)
+
 // plain makes one short printable line of a library's words.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
@@ -17,7 +21,7 @@ func plain(text string) string {
 			return '?'
 		}
 		return r
-	}, strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "))
+	}, sourcePlace.ReplaceAllString(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "), ""))
 	if len(text) > longest {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
 	}

@@ -17,7 +17,22 @@
 #include <unistd.h>
 
 typedef struct { int size; int data[]; } ints;
-typedef struct { int type; void *data; ints *dims; struct { float scale; int zero; } params; int allocation; size_t bytes; } tensor; // and more
+typedef struct {
+	int type;
+	void *data;
+	ints *dims;
+	struct { float scale; int zero; } params;
+	int allocation_type;
+	size_t bytes;
+	const void *allocation;
+	const char *name;
+	void *delegate;
+	int buffer_handle;
+	_Bool stale, variable;
+	struct { int type; void *params; } quantization;
+	void *sparsity;
+	const ints *signature;
+} tensor;
 typedef struct { ints *inputs, *outputs; } node; // and more
 
 struct context;

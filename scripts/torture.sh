@@ -4,5 +4,5 @@
 . "$(dirname "$0")/env.sh"
 
 export HERON_TORTURE=long
-CGO_ENABLED=0 go test -count=1 -v -timeout 3h -run Torture ./... "$@" |
+CGO_ENABLED=0 go test -count=1 -v -timeout 3h -run 'Torture|AwayForAMinute' ./... "$@" |
   grep -v -e '\[no test files\]' -e 'no tests to run' -e '^testing: warning'

@@ -210,6 +210,7 @@ func (e *engine) Run(ctx context.Context) error {
 	status := C.hov_infer(e.m)
 	if !stop() {
 		<-told
+		C.hov_rearm(e.m)
 		if status != 0 {
 			return context.Cause(ctx)
 		}

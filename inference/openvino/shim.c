@@ -60,6 +60,7 @@ struct hov_lib {
 struct hov_model {
   hov_lib *l;
   void *model, *compiled, *request, *tensors[2];
+  int cancelled; // atomic
   char err[HOV_TEXT];
 };
 
@@ -232,14 +233,20 @@ int hov_tensor(hov_model *m, int output, size_t index, void **data, size_t *byte
              : 0;
 }
 
-// The synchronous call would not heed hov_cancel.
+// The synchronous call would not heed a cancel, and OpenVINO forgets one that comes before the start.
 int hov_infer(hov_model *m) {
   hov_lib *l = m->l;
   if (failed(l, l->infer_request_start_async(m->request), "start to infer", m->err)) return -1;
+  if (__atomic_load_n(&m->cancelled, __ATOMIC_SEQ_CST)) (void)l->infer_request_cancel(m->request);
   return failed(l, l->infer_request_wait(m->request), "infer", m->err);
 }
 
-void hov_cancel(hov_model *m) { (void)m->l->infer_request_cancel(m->request); } // refused when nothing is at work
+void hov_cancel(hov_model *m) {
+  __atomic_store_n(&m->cancelled, 1, __ATOMIC_SEQ_CST);
+  (void)m->l->infer_request_cancel(m->request); // refused when nothing is at work
+}
+
+void hov_rearm(hov_model *m) { __atomic_store_n(&m->cancelled, 0, __ATOMIC_SEQ_CST); }
 
 void hov_free(hov_model *m) {
   hov_lib *l = m->l;

@@ -34,6 +34,7 @@ int hov_reshape(hov_model *m, int rank, const int64_t *dims);
 int hov_compile(hov_model *m, const char *device, size_t pairs, const char *const *properties); // key, value, key, value …
 int hov_tensor(hov_model *m, int output, size_t index, void **data, size_t *bytes);             // the request's own, valid until hov_free
 int hov_infer(hov_model *m);
-void hov_cancel(hov_model *m); // from any thread, while hov_infer is at work
+void hov_cancel(hov_model *m); // from any thread: ends the hov_infer that is at work or about to be, and every one until hov_rearm
+void hov_rearm(hov_model *m);
 void hov_free(hov_model *m);
 #endif

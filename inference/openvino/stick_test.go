@@ -124,9 +124,13 @@ func TestFault_A1_StickUnpluggedWhileItInfers(t *testing.T) {
 	if err := e.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	m.does(t, "slow 300")
+	ended := make(chan error)
+	go func() { ended <- e.Run(t.Context()) }()
+	time.Sleep(100 * time.Millisecond)
 	m.does(t, "absent")
 	m.unplug(t, "1-2")
-	lost(t, e.Run(t.Context()))
+	lost(t, <-ended)
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
@@ -406,7 +410,7 @@ func entries(t *testing.T, what string) int {
 	return len(d)
 }
 
-// TestReportDoesNotWaitForEver: a driver that hangs is reported, not waited for.
+// TestReportEndsWithItsContext: a driver that hangs is reported, not waited for.
 func TestReportEndsWithItsContext(t *testing.T) {
 	m := newMachine(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,0 +1,188 @@
+package openvino
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"heron/inference"
+	"heron/inference/enginetest"
+)
+
+// external is a tensor whose data lies in another file.
+func external(num int) []byte {
+	return nested(num, varint(1, 3), varint(2, 1), text(8, "w"), nested(13, text(1, "location"), text(2, "../../etc/passwd")), varint(14, 1))
+}
+
+// lying is a tensor that declares 4 GB and carries 4 bytes.
+func lying(num int) []byte {
+	return nested(num, nested(1, []byte{0x80, 0x80, 0x80, 0x80, 4}), varint(2, 1), nested(9, []byte{1, 2, 3, 4}))
+}
+
+// TestTensorsAreFoundWhereverTheyAre: ONNX lets tensors be in many places.
+func TestTensorsAreFoundWhereverTheyAre(t *testing.T) {
+	s := spec("NCHW", inference.Float32, inference.Float32)
+	for name, place := range map[string]func(func(int) []byte) []byte{
+		"initializer":    func(x func(int) []byte) []byte { return nested(7, x(5)) },
+		"constant":       func(x func(int) []byte) []byte { return nested(7, nested(1, nested(5, x(5)))) },
+		"tensors":        func(x func(int) []byte) []byte { return nested(7, nested(1, nested(5, x(10)))) },
+		"subgraph":       func(x func(int) []byte) []byte { return nested(7, nested(1, nested(5, nested(6, x(5))))) },
+		"subgraphs":      func(x func(int) []byte) []byte { return nested(7, nested(1, nested(5, nested(11, x(5))))) },
+		"sparse":         func(x func(int) []byte) []byte { return nested(7, nested(15, x(1))) },
+		"sparse indices": func(x func(int) []byte) []byte { return nested(7, nested(1, nested(5, nested(22, x(2))))) },
+		"training":       func(x func(int) []byte) []byte { return nested(20, nested(1, x(5))) },
+		"function":       func(x func(int) []byte) []byte { return nested(25, nested(7, nested(5, x(5)))) },
+	} {
+		for code, tensor := range map[string]func(int) []byte{inference.CodeExternalData: external, inference.CodeBudget: lying} {
+			t.Run(name+"/"+code, func(t *testing.T) {
+				m := inference.Model{Bytes: append(place(tensor), nested(7)...), Spec: s}
+				enginetest.CheckRefusal(t, checkFiles(m, nil, devices()[0]), code)
+			})
+		}
+	}
+}
+
+func TestCheckFiles(t *testing.T) {
+	good := onnxModel("NCHW", inference.Float32, inference.Float32)
+	xml, bin := ir(good.Spec)
+	deep := nested(5)
+	for range 120 {
+		deep = nested(1, nested(5, nested(6, deep)))
+	}
+	for name, c := range map[string]struct {
+		bytes, weights []byte
+		code           string
+	}{
+		"onnx":            {good.Bytes, nil, ""},
+		"xml and bin":     {xml, bin, ""},
+		"mark and spaces": {append([]byte("\ufeff\n "), xml...), bin, ""},
+		"xml alone":       {xml, nil, inference.CodeFormat},
+		"onnx and bin":    {good.Bytes, bin, inference.CodeFormat},
+		"nothing":         {nil, nil, inference.CodeFormat},
+		"a page":          {[]byte("<html></html>"), nil, inference.CodeFormat},
+		"no graph":        {varint(1, 7), nil, inference.CodeFormat},
+		"cut":             {good.Bytes[:len(good.Bytes)-1], nil, inference.CodeFormat},
+		"graph no bytes":  {varint(7, 1), nil, inference.CodeFormat},
+		"group":           {[]byte{7<<3 | 3}, nil, inference.CodeFormat},
+		"too deep":        {nested(7, deep), nil, inference.CodeFormat},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good.Bytes = c.bytes
+			err := checkFiles(good, c.weights, devices()[0])
+			if c.code != "" {
+				enginetest.CheckRefusal(t, err, c.code)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// FuzzCheckFiles: whatever the bytes are, the check ends with a refusal or with nothing to say.
+func FuzzCheckFiles(f *testing.F) {
+	m := onnxModel("NCHW", inference.Float32, inference.Float32)
+	f.Add(m.Bytes)
+	f.Add(append(nested(7, external(5)), lying(3)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m.Bytes = b
+		err := checkFiles(m, nil, devices()[0])
+		if err != nil {
+			if _, ok := err.(*inference.Refusal); !ok {
+				t.Errorf("%T %v", err, err)
+			}
+		} else if !isIR(b) && !bytes.Contains(b, []byte{7<<3 | wireBytes}) {
+			t.Error("took a file without a graph")
+		}
+	})
+}
+
+// TestContract: what differs from the manifest is refused with its own words.
+func TestContract(t *testing.T) {
+	s := spec("NCHW", inference.Float32, inference.Float32)
+	fixed := func(dims ...int64) port { return port{"x", "float32", dims, true} }
+	good, out := fixed(1, 3, 4, 6), fixed(1, 3)
+	bytes8 := port{"x", "uint8", []int64{1, 3, 4, 6}, true}
+	for name, c := range map[string]struct {
+		ins, outs []port
+		index     int
+		code      string
+	}{
+		"good":           {[]port{good}, []port{out}, 0, ""},
+		"flat":           {[]port{good}, []port{fixed(3)}, 0, ""},
+		"wide":           {[]port{good}, []port{fixed(1, 3, 1, 1)}, 0, ""},
+		"none":           {nil, []port{out}, 0, inference.CodeContract},
+		"two inputs":     {[]port{good, good}, []port{out}, 0, inference.CodeContract},
+		"type":           {[]port{bytes8}, []port{out}, 0, inference.CodeContract},
+		"layout":         {[]port{fixed(1, 4, 6, 3)}, []port{out}, 0, inference.CodeContract},
+		"open width":     {[]port{fixed(1, 3, 4, -1)}, []port{out}, 0, inference.CodeContract},
+		"no shape":       {[]port{{"x", "float32", nil, false}}, []port{out}, 0, inference.CodeContract},
+		"no output":      {[]port{good}, nil, 0, inference.CodeContract},
+		"not that one":   {[]port{good}, []port{out}, -1, inference.CodeContract},
+		"two outputs":    {[]port{good}, []port{out, out}, 0, inference.CodeContract},
+		"output type":    {[]port{good}, []port{{"x", "int64", []int64{1, 3}, true}}, 0, inference.CodeContract},
+		"open output":    {[]port{good}, []port{fixed(1, -1)}, 0, inference.CodeContract},
+		"seven classes":  {[]port{good}, []port{fixed(1, 7)}, 0, inference.CodeLabels},
+		"three pictures": {[]port{good}, []port{fixed(3, 1)}, 0, inference.CodeLabels},
+		"endless":        {[]port{good}, []port{fixed(1<<40, 1<<40)}, 0, inference.CodeLabels},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := checkInput(c.ins, s)
+			if err == nil {
+				err = checkOutput(c.outs, c.index, s)
+			}
+			if c.code != "" {
+				enginetest.CheckRefusal(t, err, c.code)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if reshape, err := checkInput([]port{fixed(-1, 3, 4, 6)}, s); !reshape || err != nil {
+		t.Errorf("an open batch: %v, %v", reshape, err)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for in, want := range map[string]string{
+		"read: Exception from src/inference/src/cpp/core.cpp:97:\nCheck 'a::b(c)' failed at src/x/y.cpp:12:\nUnable to read the model": "read: Unable to read the model",
+		"infer: [ GENERAL_ERROR ] no\x00 way": "infer: no? way",
+	} {
+		if got := plain(in); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+	if got := plain(string(bytes.Repeat([]byte("ä"), 500))); len(got) > longest+3 || got == "" {
+		t.Errorf("%d bytes: %q", len(got), got)
+	}
+}
+
+// TestLibraries: the environment's word alone, as a file or a folder; else beside the program, the newest first; for the stick nothing of the system's.
+func TestLibraries(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"lib/openvino/libopenvino_c.so.2541", "lib/openvino/libopenvino_c.so.2641", "lib/openvino-2022/libopenvino_c.so.2231"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := func(m map[string]string) *Config {
+		return &New(Config{Getenv: env(m), Executable: dir + "/heron-vision"}).conf
+	}
+	cpu, stick := devices()[0], devices()[3]
+	if got := conf(nil).libraries(cpu); got[0] != dir+"/lib/openvino/libopenvino_c.so.2641" || got[1] != dir+"/lib/openvino/libopenvino_c.so.2541" || got[len(got)-1] != "libopenvino_c.so" {
+		t.Errorf("%q", got)
+	}
+	if got := conf(nil).libraries(stick); len(got) != 1 || got[0] != dir+"/lib/openvino-2022/libopenvino_c.so.2231" {
+		t.Errorf("%q", got)
+	}
+	if got := conf(map[string]string{libraryEnv: "/x/y.so"}).libraries(cpu); len(got) != 1 || got[0] != "/x/y.so" {
+		t.Errorf("%q", got)
+	}
+	if got := conf(map[string]string{library2022Env: dir + "/lib/openvino"}).libraries(stick); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}

@@ -2,11 +2,14 @@ package tflite
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // sysfsEnv names the environment variable that moves /sys, for tests.
@@ -107,19 +110,14 @@ func noDevice(all []Device, name string) error {
 // whyNot looks for what keeps libedgetpu from a device that is there: rights, a missing node, another process. proc is /proc.
 func whyNot(proc string, ds []Device) (what, next string) {
 	for _, d := range ds {
-		f, err := os.OpenFile(d.Node, os.O_RDWR, 0)
-		if err == nil {
-			f.Close() // nothing was written
-			if who := holder(proc, d.Node); who != "" {
-				return d.Name + " is in use by " + who, "stop that process, or give each its own Edge TPU"
-			}
-			continue
-		}
-		if os.IsPermission(err) {
-			return d.Name + ": this user may not open " + d.Node, "add the user to the group of that file (plugdev, apex), or install Heron's udev rules"
-		}
-		if os.IsNotExist(err) {
+		err := syscall.Access(d.Node, 6) // read and write; to open the node of a card would take the card
+		switch who := holder(proc, d.Node); {
+		case errors.Is(err, fs.ErrNotExist):
 			return d.Name + ": " + d.Node + " does not exist", "plug it in again; in a container or a sandbox, allow the device"
+		case err != nil:
+			return d.Name + ": this user may not open " + d.Node, "add the user to the group of that file (plugdev, apex), or install Heron's udev rules"
+		case who != "":
+			return d.Name + " is in use by " + who, "stop that process, or give each its own Edge TPU"
 		}
 	}
 	return "another process may be using it", "stop the other process, or plug the Edge TPU in again"

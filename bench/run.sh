@@ -69,6 +69,7 @@ part_service() {
   "$BIN/service" -length "$(pick 60s 180s)" -starts "$(pick 3 7)" | tee -a "$RESULTS"
 }
 
+rm -rf "$OUT"/*-[0-9]* # what an interrupted run left
 pure
 "$BIN/fixtures" "$OUT"
 failed=()

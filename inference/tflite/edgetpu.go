@@ -9,6 +9,7 @@ package tflite
 import "C"
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"unsafe"
@@ -62,10 +63,7 @@ func (e *engine) loadEdge(m inference.Model, device string) error {
 	if err != nil {
 		return err
 	}
-	e.info = inference.Info{Engine: "edgetpu", Device: device, Version: C.GoString(C.heron_version(lib))}
-	if v := plain(C.GoString(C.heron_plugin_version(plugin))); v != "" {
-		e.info.Version += ", libedgetpu " + v
-	}
+	e.info = inference.Info{Engine: "edgetpu", Device: cmp.Or(device, "any"), Version: pair(lib, plugin).version()}
 	name, ok := option(device, pluginDevices(plugin))
 	if !ok {
 		return unavailable("plug it in again", "libedgetpu does not see "+device)
@@ -75,9 +73,6 @@ func (e *engine) loadEdge(m inference.Model, device string) error {
 		return notHad(device, why)
 	case e.session == nil:
 		return explain(e.info.Version, why)
-	}
-	if device == "" {
-		e.info.Device = "any"
 	}
 	return nil
 }
@@ -134,5 +129,9 @@ func tryLibraries() Answer {
 	if err != nil {
 		return refusal(err)
 	}
+	return pair(lib, plugin)
+}
+
+func pair(lib *C.heron_lib, plugin *C.heron_plugin) Answer {
 	return Answer{OK: true, TFLite: C.GoString(C.heron_version(lib)), EdgeTPU: plain(C.GoString(C.heron_plugin_version(plugin)))}
 }

@@ -150,9 +150,9 @@ func TestA3NoDelegate(t *testing.T) {
 	c.refuses("no function tflite_plugin_create_delegate")
 	t.Setenv(pluginEnv, c.lib)
 	c.does("abort-open")
-	c.refuses("do not work together")
+	c.refuses("libedgetpu killed the process")
 	c.does("ok")
-	c.refuses("do not work together") // kept
+	c.refuses("libedgetpu killed the process") // kept
 	t.Setenv(sysfsEnv, tree(t, stick("2-1", "18d1", "9302", "9")))
 	c.open()
 }
@@ -189,7 +189,7 @@ func TestA4Hang(t *testing.T) {
 func TestA5Abort(t *testing.T) {
 	c := plug(t)
 	c.does("abort")
-	c.refuses("do not work together")
+	c.refuses("libedgetpu killed the process")
 	t.Setenv(sysfsEnv, tree(t, stick("2-1", "18d1", "9302", "7")))
 	c.does("ok")
 	child := c.worker()

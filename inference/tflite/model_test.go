@@ -84,7 +84,7 @@ func TestEveryCutIsRefused(t *testing.T) {
 	for n := range len(b) {
 		m, err := readModel(b[:n])
 		if err == nil {
-			if _, err = bind(m, s); err == nil && n < len(b)/2 {
+			if _, err = bind(m, s); err == nil && n < len(b)-8 { // the end of the last string is read by nobody
 				t.Fatalf("the first %d of %d bytes pass", n, len(b))
 			}
 		}

@@ -44,7 +44,7 @@ func edge(ctx context.Context) Status {
 	}
 	s.Present, s.Device = true, strings.Join(names, ", ")
 	a := Probe(ctx, nil, "")
-	s.Usable, s.Version = a.OK, strings.TrimSpace(a.TFLite+" "+a.EdgeTPU)
+	s.Usable, s.Version = a.OK, a.version()
 	if err := a.Err(); err != nil {
 		s.fail(err)
 	}

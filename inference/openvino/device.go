@@ -23,6 +23,8 @@ const (
 	library2022Env = "HERON_OPENVINO_2022_LIB"
 )
 
+// devices are in the order in which Report opens their libraries: the current one before 2022.3.1. Both carry a libtbb.so.12, a process
+// has one of them, and only the newer serves both.
 func devices() []device {
 	return []device{
 		{engine: CPU, name: "CPU", info: "cpu", plugin: "its CPU plugin", env: libraryEnv, folder: "openvino"},

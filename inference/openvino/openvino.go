@@ -31,7 +31,7 @@ type Config struct {
 }
 
 // Runtime opens OpenVINO's libraries when they are first needed, each once, and never closes them: their threads outlive every model.
-// Its methods may be called from any goroutine.
+// Its methods may be called from any goroutine. A process needs one: a stick serves one opened library only, and one process.
 type Runtime struct {
 	conf Config
 	mu   sync.Mutex
@@ -88,10 +88,15 @@ func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights
 		return nil, err
 	}
 	e, err := l.load(ctx, d, m, weights)
-	if err != nil {
-		return nil, named(m.File, err)
+	if err == nil {
+		return e, nil
 	}
-	return e, nil
+	if ref, ok := err.(*inference.Refusal); ok && d.engine == Myriad && busy(ref.What) {
+		if who := r.holder(); who != "" {
+			ref.What += "; it is held by " + who
+		}
+	}
+	return nil, named(m.File, err)
 }
 
 // unavailable lets callers branch on a refusal of the device.

@@ -172,9 +172,14 @@ func TestFault_A2_StickBusy(t *testing.T) {
 	m := newMachine(t)
 	m.does(t, "busy")
 	r := m.runtime()
-	_, err := r.Openers()[Myriad](t.Context(), stickModel())
+	node, err := os.Open(r.Sticks()[0].Node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	_, err = r.Openers()[Myriad](t.Context(), stickModel())
 	lost(t, err)
-	if !strings.Contains(err.Error(), "holds the stick") {
+	if !strings.Contains(err.Error(), fmt.Sprintf("(process %d); end the program that holds the stick", os.Getpid())) {
 		t.Error(err)
 	}
 	m.does(t, "ok")

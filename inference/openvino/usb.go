@@ -55,21 +55,33 @@ func sysAttribute(dir, name string) string {
 // allowed says whether this user may talk to the stick.
 func (s Stick) allowed() error { return unix.Access(s.Node, unix.R_OK|unix.W_OK) }
 
-// startsWithin is how long a stick may be off the bus while it takes its firmware; one to two seconds were reported.
+// startsWithin is how long a stick may be off the bus between its two faces: generous, since no stick was at hand to measure it.
 const startsWithin = 10 * time.Second
 
-// Presence tells an unplugged stick from one that starts: when its firmware is loaded, a stick leaves the bus and comes back as another
-// device. The zero Presence has seen none. One goroutine uses it.
-type Presence struct {
-	at     time.Time // when a stick was seen last
-	booted bool      // as it was then
-}
+// Presence tells an unplugged stick from one that starts or stops: when its firmware is loaded, and when the program that loaded it ends,
+// a stick leaves the bus and comes back as another device. The zero Presence has seen none. One goroutine uses it.
+type Presence struct{ seen time.Time }
 
-// Update takes what is plugged in now and says whether a stick is there, or about to come back.
+// Update takes what is plugged in now and says whether a stick is there, or may be about to come back.
 func (p *Presence) Update(now time.Time, sticks []Stick) bool {
 	if len(sticks) > 0 {
-		p.at, p.booted = now, slices.ContainsFunc(sticks, func(s Stick) bool { return s.Booted })
-		return true
+		p.seen = now
 	}
-	return !p.at.IsZero() && !p.booted && now.Sub(p.at) < startsWithin
+	return !p.seen.IsZero() && now.Sub(p.seen) < startsWithin
+}
+
+// holder names the programs that have a stick open, as far as this user may see: "heron-vision (process 812)".
+func (r *Runtime) holder() string {
+	var out []string
+	for _, s := range r.Sticks() {
+		fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // its only error is a bad pattern
+		for _, fd := range fds {
+			if to, err := os.Readlink(fd); err != nil || to != s.Node {
+				continue
+			}
+			process := filepath.Dir(filepath.Dir(fd))
+			out = append(out, fmt.Sprintf("%s (process %s)", sysAttribute(process, "comm"), filepath.Base(process)))
+		}
+	}
+	return strings.Join(slices.Compact(out), ", ")
 }

@@ -39,21 +39,21 @@ func TestSticks(t *testing.T) {
 	}
 }
 
-// TestPresence: a stick that takes its firmware leaves the bus for a moment; that is no unplug. A running one that leaves is gone.
+// TestPresence: a stick that changes its face leaves the bus for a moment; that is no unplug.
 func TestPresence(t *testing.T) {
 	var p Presence
-	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
 	unbooted, booted := []Stick{{Port: "1-2"}}, []Stick{{Port: "2-2", Booted: true}}
 	for i, c := range []struct {
-		at     float64
+		at     time.Duration
 		sticks []Stick
 		want   bool
 	}{
-		{0, nil, false}, {1, unbooted, true}, {2, nil, true}, {3, booted, true}, {60, booted, true}, {60.1, nil, false},
-		{70, unbooted, true}, {79, nil, true}, {81, nil, false}, // never came back
+		{0, nil, false}, {1 * time.Second, unbooted, true}, {2 * time.Second, nil, true}, {3 * time.Second, booted, true},
+		{60 * time.Second, booted, true}, {62 * time.Second, nil, true}, {64 * time.Second, unbooted, true}, // its program ended
+		{73 * time.Second, nil, true}, {75 * time.Second, nil, false}, {80 * time.Second, booted, true},
 	} {
-		if got := p.Update(at(c.at), c.sticks); got != c.want {
-			t.Errorf("step %d, at %.1f s: %v", i, c.at, got)
+		if got := p.Update(time.Unix(1000, 0).Add(c.at), c.sticks); got != c.want {
+			t.Errorf("step %d, at %v: %v", i, c.at, got)
 		}
 	}
 }

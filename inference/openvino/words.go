@@ -56,12 +56,14 @@ func explain(d device, version, text string) *inference.Refusal {
 	return r
 }
 
+func busy(text string) bool { return strings.Contains(strings.ToLower(text), "busy") }
+
 // mend is the next step for a device that OpenVINO could not use.
 func (d device) mend(text string) string {
 	switch {
 	case strings.Contains(text, "not registered"):
 		return "set " + d.env + " to a whole OpenVINO: this one has not " + d.plugin + " beside it"
-	case d.engine == Myriad && (strings.Contains(text, "BUSY") || strings.Contains(text, "busy")):
+	case d.engine == Myriad && busy(text):
 		return "end the program that holds the stick"
 	case d.engine == Myriad:
 		return "plug the stick in again, and see heron accel list"

@@ -112,8 +112,8 @@ func (m machine) report(t *testing.T, r *Runtime) Device {
 	return Device{}
 }
 
-// A1: unplugged while it infers: the run fails, the device is lost; plugged in again, the next engine works.
-func TestFault_A1_StickUnpluggedWhileItInfers(t *testing.T) {
+// A1 and A7: unplugged while it infers: the run fails, the device is lost; plugged in again, elsewhere and under another number, it works.
+func TestFault_A1_A7_StickUnpluggedWhileItInfers(t *testing.T) {
 	m := newMachine(t)
 	r := m.runtime()
 	e, err := r.Openers()[Myriad](t.Context(), stickModel())

@@ -14,7 +14,7 @@ import (
 	"heron/inference"
 )
 
-// BenchmarkAgainstC compares turn by turn, a few milliseconds each, so that both get the same share of a busy machine: a real classifier through
+// BenchmarkAgainstC compares turn by turn, some tens of milliseconds each, so that both get the same share of a busy machine: a real classifier through
 // this package, and testdata/bare.c. The metric of interest is their ratio, by the median of the turns.
 func BenchmarkAgainstC(b *testing.B) {
 	library(b)
@@ -26,7 +26,7 @@ func BenchmarkAgainstC(b *testing.B) {
 	defer e.Close()
 	bare := bareLoop(b, m)
 	var ours, theirs, ratios []float64
-	const runs = 10
+	const runs = 100
 	for b.Loop() {
 		g, c := goLoop(b, e, runs), bare(runs)
 		ours, theirs, ratios = append(ours, g), append(theirs, c), append(ratios, g/c)

@@ -62,13 +62,15 @@ func (l *libraries) openPlugin() (*C.heron_plugin, error) {
 	return l.plugin, nil
 }
 
-// withPath calls f with a C string and room for words, which it keeps.
+// withPath calls f with a C string and room for words; the first words are kept.
 func withPath(path string, f func(path, words *C.char), words *string) {
 	c, buf := C.CString(path), (*C.char)(C.calloc(1, room))
 	defer C.free(unsafe.Pointer(c))
 	defer C.free(unsafe.Pointer(buf))
 	f(c, buf)
-	*words = C.GoString(buf)
+	if *words == "" {
+		*words = C.GoString(buf)
+	}
 }
 
 // Version opens the library if it is not open yet and tells its version; the error is a *inference.Refusal that wraps ErrUnavailable.
@@ -134,8 +136,8 @@ func (e *engine) loadCPU(lib *C.heron_lib, m inference.Model) error {
 	return nil
 }
 
-// load makes the session, or leaves it nil and tells why; noDevice: libedgetpu gave no device.
-func (e *engine) load(lib *C.heron_lib, m inference.Model, plugin *C.heron_plugin, device string) (noDevice bool, why string) {
+// load makes the session, or leaves it nil and tells why; none: libedgetpu gave no device.
+func (e *engine) load(lib *C.heron_lib, m inference.Model, plugin *C.heron_plugin, device string) (none bool, why string) {
 	threads := m.Threads
 	if threads <= 0 {
 		threads = min(2, max(1, runtime.NumCPU()/2)) // the other half is for camera and core; more than two gain little on small models

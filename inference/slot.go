@@ -148,13 +148,16 @@ func (s *Slot) join(ctx context.Context, spec *Spec, e Engine) (err error) {
 // Classify answers for a packed 8-bit BGR picture, which it only reads. An error concerns this frame alone:
 // a *Refusal where the answer is not one (not finite, no probability), else what the engine says.
 func (s *Slot) Classify(ctx context.Context, pix []byte, width, height, stride int) (Result, error) {
-	r, err := s.infer(ctx, pix, width, height, stride)
+	return s.count(s.infer(ctx, pix, width, height, stride))
+}
+
+func (s *Slot) count(r Result, err error) (Result, error) {
 	if err != nil {
 		s.failed.Add(1)
-		return r, err
+	} else {
+		s.done.Add(1)
 	}
-	s.done.Add(1)
-	return r, nil
+	return r, err
 }
 
 func (s *Slot) infer(ctx context.Context, pix []byte, width, height, stride int) (Result, error) {
@@ -162,11 +165,16 @@ func (s *Slot) infer(ctx context.Context, pix []byte, width, height, stride int)
 	if err := s.prep.Run(pix, width, height, stride); err != nil {
 		return Result{}, fmt.Errorf("preprocess: %w", err)
 	}
-	t1 := time.Now()
-	s.started.Store(int64(t1.Sub(s.zero)) + 1)
+	return s.run(ctx, time.Since(t0))
+}
+
+// run infers what the engine's tensor holds and decodes the answer.
+func (s *Slot) run(ctx context.Context, prep time.Duration) (Result, error) {
+	t0 := time.Now()
+	s.started.Store(int64(t0.Sub(s.zero)) + 1)
 	err := s.engine.Run(ctx)
 	s.started.Store(0)
-	r := Result{PrepMS: ms(t1.Sub(t0)), LatMS: ms(time.Since(t1))}
+	r := Result{PrepMS: ms(prep), LatMS: ms(time.Since(t0))}
 	if err != nil {
 		return r, fmt.Errorf("infer: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"heron/camera"
+	"heron/inference"
 	"heron/internal/clock"
 )
 
@@ -48,21 +49,36 @@ func (c *cam) run(ctx context.Context) {
 			c.s.d.Log.Error("camera stopped", "camera", c.cfg.Name, "error", err)
 		}
 	}()
-	for c.mayTake(ctx) {
-		f, err := c.source.Next(ctx)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				c.s.cameraEnded()
-			}
-			return
-		}
-		ok := c.frame(ctx, f)
-		c.source.Release(f)
-		if !ok {
-			return
-		}
+	err := c.next(ctx)
+	if err == nil { // from the first frame on it is known what kind of source this is
+		err = c.ahead(ctx)
+	}
+	for err == nil {
+		err = c.next(ctx)
+	}
+	if errors.Is(err, io.EOF) {
+		c.s.cameraEnded()
 	}
 }
+
+// next takes one frame on its whole way. It returns io.EOF after the last, or an error when there is nobody to tell any more.
+func (c *cam) next(ctx context.Context) error {
+	if !c.mayTake(ctx) {
+		return errGone
+	}
+	f, err := c.source.Next(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.source.Release(f)
+	if !c.frame(ctx, f) {
+		return errGone
+	}
+	return nil
+}
+
+// errGone ends a camera's loop: ctx has ended, or the connection.
+var errGone = errors.New("nobody listens")
 
 // mayTake waits until frames may be taken: those of files only when their model can look at them, those of live cameras at any time.
 func (c *cam) mayTake(ctx context.Context) bool {
@@ -115,6 +131,13 @@ func unfit(facts []string) bool {
 
 // infer runs the model on f when it is the slot's turn and completes o.
 func (s *server) infer(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation) {
+	s.turn(ctx, sl, m, f, o, func(ctx context.Context) (inference.Result, error) {
+		return m.Classify(ctx, f.Pix, f.Width, f.Height, f.Stride)
+	})
+}
+
+// turn waits for the slot, classifies and completes o.
+func (s *server) turn(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation, classify func(context.Context) (inference.Result, error)) {
 	sl.turn.Lock()
 	defer sl.turn.Unlock()
 	if s.c.SoftInference > 0 {
@@ -122,7 +145,7 @@ func (s *server) infer(ctx context.Context, sl *slot, m *model, f *camera.Frame,
 		ctx, cancel = context.WithTimeout(ctx, s.c.SoftInference)
 		defer cancel()
 	}
-	r, err := m.Classify(ctx, f.Pix, f.Width, f.Height, f.Stride)
+	r, err := classify(ctx)
 	o.Top, o.LatMS, o.PrepMS = r.Top, r.LatMS, r.PrepMS
 	if err != nil {
 		o.Top, o.Error = nil, cleanText(err.Error())

@@ -5,7 +5,7 @@
 //
 // A record's way: Put appends it to the open batch of its stream (batch.go); when the batch is full, old or came out of a quiet spell, the sealer
 // gives it numbers and makes it a group (seal.go); the uplink leases it (lease.go); what is urgent, late or has no link goes to the file in the
-// disk worker's next transaction (disk.go, commit.go), in parts (part.go) kept by bbolt (store.go). Before a file is opened its pages are read and
+// disk worker's next transaction (disk.go), in parts (part.go) kept by bbolt (store.go). Before a file is opened its pages are read and
 // checked without bbolt (pages.go, check.go); one that is damaged is set aside and a child process saves what it can (salvage.go).
 package outbox
 
@@ -161,6 +161,7 @@ type Stats struct {
 	Acked       uint64                    // records acknowledged by the broker
 	AckedGroups uint64
 	Commits     uint64
+	Compactions uint64            // drained files replaced by small ones
 	Written     uint64            // bytes handed to the file, by our own count of pages
 	Dropped     map[string]uint64 // records, by reason: full, corrupt, poison, memory, closed, too-large
 	Quarantined uint64            // damaged files set aside
@@ -168,4 +169,6 @@ type Stats struct {
 	Dead        uint64            // records in the dead bucket
 	LastError   string
 	LastErrorAt time.Time
+
+	SlowestCommit time.Duration // since start
 }

@@ -133,29 +133,6 @@ func (s *survey) group(bucket string, g found, each func(found) error) error {
 	return nil
 }
 
-// openLocked opens a file for reading and takes its lock, so that no one writes meanwhile.
-func openLocked(path string, how int, wait time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(path, how, 0)
-	if err != nil {
-		return nil, err
-	}
-	for until := time.Now().Add(wait); ; time.Sleep(50 * time.Millisecond) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(until) {
-			break
-		}
-	}
-	holder := lockHolder(f)
-	f.Close()
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("%s: %w%s; stop that one, or use another outbox.path", path, ErrLocked, holder)
-	}
-	return nil, fmt.Errorf("lock %s: %w", path, err)
-}
-
 // Verify reads every page and every checksum of an outbox that nobody has open.
 func Verify(path string) (Report, error) {
 	f, err := openLocked(path, os.O_RDONLY, 2*time.Second)

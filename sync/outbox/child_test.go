@@ -28,8 +28,9 @@ const childEnv = "HERON_OUTBOX_TEST_CHILD"
 type childJob struct {
 	steps       int
 	seed, first uint64
-	end         string // clean, exit (without stopping), never (to be killed)
+	end         string // clean, exit (without stopping), never (to be killed); with +compact it drains and compacts at times
 	dir         string
+	compact     bool // as parsed from end
 }
 
 func (j childJob) String() string {
@@ -42,6 +43,7 @@ func parseJob(s string) (j childJob) {
 	j.seed, _ = strconv.ParseUint(f[1], 10, 64)
 	j.first, _ = strconv.ParseUint(f[2], 10, 64)
 	j.end, j.dir = f[3], f[4]
+	j.end, j.compact = strings.CutSuffix(j.end, "+compact")
 	return j
 }
 
@@ -75,6 +77,9 @@ func childMain(arg string) int {
 		say("failed %v", err)
 		return 1
 	}
+	if j.compact {
+		o.limits.compactAbove, o.limits.compactEvery = 0, 5*time.Millisecond
+	}
 	ctx, end := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- o.Run(ctx) }()
@@ -84,6 +89,9 @@ func childMain(arg string) int {
 	w.tellWhatWaits()
 	for i := 0; i < j.steps || j.end == "never"; i++ {
 		w.step()
+		if j.compact && i%5 == 4 {
+			w.drain()
+		}
 	}
 	st := o.Stats()
 	say("damage %d", st.Quarantined+st.Dropped["corrupt"])
@@ -165,6 +173,24 @@ func (w *worker) uplink() {
 		say("acking %s", strings.Join(ids, " "))
 		w.Ack(g.ID)
 	}
+}
+
+// drain acknowledges all that waits and then has it deleted, with a session.
+func (w *worker) drain() {
+	w.Link(false) // nothing is leased
+	if w.Flush(w.ctx) != nil {
+		return
+	}
+	for _, g := range collect(w.Outbox, time.Second) {
+		ids := identify(g)
+		say("sent %s %d %s", g.Epoch, mustSeq(g), strings.Join(ids, " "))
+		say("acking %s", strings.Join(ids, " "))
+		w.Ack(g.ID)
+	}
+	if n, err := w.Session(w.ctx); err == nil {
+		say("session %d", n)
+	}
+	time.Sleep(5 * time.Millisecond)
 }
 
 func (w *worker) tellWhatWaits() {

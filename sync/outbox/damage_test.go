@@ -267,7 +267,7 @@ func TestFault_S15_LockHeldByAnother(t *testing.T) {
 func TestFault_S17_OtherVersions(t *testing.T) {
 	cfg := config(t.TempDir())
 	filled(t, cfg, 400)
-	db, err := bbolt.Open(cfg.Path, 0o600, boltOptions(cfg.MaxBytes))
+	db, err := bbolt.Open(cfg.Path, 0o600, &bbolt.Options{NoFreelistSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}

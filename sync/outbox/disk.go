@@ -46,7 +46,6 @@ const (
 	commitBytes = 1 << 20          // of bodies in one transaction
 	readAhead   = 16               // groups of a stream that are read before someone asks
 	readBytes   = 256 << 10        // of bodies read ahead, about
-	stallAfter  = 30 * time.Second // a transaction that takes so long is a disk that does not answer
 	gapEvery    = time.Second
 )
 
@@ -86,8 +85,10 @@ type diskWorker struct {
 	failures int       // commits and readings that failed since the last that did not
 	readFail int       // consecutive openings that failed with a read error
 	capped   time.Time // when the disk was found full: the file may not grow for now
-	written  uint64    // of s, as counted last
-	commits  uint64
+
+	compacted time.Time // when that was last tried
+	written   uint64    // of s, as counted last
+	commits   uint64
 }
 
 // step does one thing that is due and tells how long nothing else is. Its error is ErrLocked.
@@ -116,6 +117,13 @@ func (d *diskWorker) step() (time.Duration, error) {
 	}
 	if more || err != nil {
 		return 0, nil
+	}
+	if left, ok := d.compactable(); ok {
+		if left <= 0 {
+			d.compact()
+			return 0, nil
+		}
+		wait = min(wait, left)
 	}
 	return wait, nil
 }
@@ -184,6 +192,7 @@ func (d *diskWorker) complete(c *change, last bool) {
 		c.state.clean, c.state.reserved = true, o.num.next
 	}
 	o.onDisk.busyAt = time.Now()
+	kick(o.sealer) // it watches how long this takes
 }
 
 // low is the lowest number that is safe nowhere once c is committed: of a group that has been offered and is not acknowledged yet.
@@ -208,9 +217,13 @@ func (o *Outbox) giveKey(g *group) {
 
 // commit applies a change and tells everyone concerned. It always returns nil: a failure is dealt with here.
 func (d *diskWorker) commit(c *change) error {
-	err := d.s.apply(c)
 	o := d.o
+	if o.hang != nil {
+		o.hang()
+	}
+	err := d.s.apply(c)
 	o.mu.Lock()
+	o.stats.SlowestCommit = max(o.stats.SlowestCommit, time.Since(o.onDisk.busyAt))
 	o.onDisk.busyAt = time.Time{}
 	if err == nil {
 		o.committed(c)
@@ -233,10 +246,7 @@ func (d *diskWorker) commit(c *change) error {
 
 // committed does in memory what has been done on disk. Call with mu held.
 func (o *Outbox) committed(c *change) {
-	if o.onDisk.stalled {
-		o.onDisk.stalled = false
-		o.setState(stateOK, "")
-	}
+	o.answered()
 	o.num.reserved = max(o.num.reserved, c.state.reserved)
 	o.session.durable = c.state.session
 	for _, g := range o.onDisk.dels[:c.gone] {
@@ -327,11 +337,13 @@ func (d *diskWorker) readAhead() (bool, error) {
 		d.s.trim()
 		return false, nil
 	}
+	o.busy(true)
 	g, bad, ok, err := d.s.read(r, from, func(key uint64) bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		return o.groups.busy[key] != nil
 	})
+	o.busy(false)
 	if err == nil && bad != nil {
 		err = damaged("group %d of %s", bad.key, bad.stream)
 	}

@@ -243,7 +243,7 @@ func TestFault_S10_SyncFails(t *testing.T) {
 	for name, when := range map[string]string{"once": "when=9", "at times": "when=6+29", "always": "when=6+"} {
 		for _, fault := range []string{"fdatasync:error=EIO:" + when, "pwrite64:error=ENOSPC:" + when} {
 			dir := t.TempDir()
-			f, out := injected(t, childJob{60, 7, 1, "clean", dir}, fault)
+			f, out := injected(t, childJob{steps: 60, seed: 7, first: 1, end: "clean", dir: dir}, fault)
 			broken, s := kept(t, dir, f)
 			if len(broken) > 0 || s.State != stateOK {
 
@@ -261,7 +261,7 @@ func TestFault_S14_LostWrite(t *testing.T) {
 	seen := 0
 	for _, when := range []string{"when=12", "when=25", "when=40+9"} {
 		dir := t.TempDir()
-		f, out := injected(t, childJob{60, 8, 1, "exit", dir}, "pwrite64:retval=4096:"+when)
+		f, out := injected(t, childJob{steps: 60, seed: 8, first: 1, end: "exit", dir: dir}, "pwrite64:retval=4096:"+when)
 		broken, s := kept(t, dir, f)
 		if s.State != stateOK {
 			t.Errorf("%s: %+v", when, s)
@@ -283,7 +283,7 @@ func TestFault_S16_SlowDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	begun := time.Now()
-	f, out := injected(t, childJob{60, 9, 1, "clean", dir}, "fdatasync:delay_exit=100000")
+	f, out := injected(t, childJob{steps: 60, seed: 9, first: 1, end: "clean", dir: dir}, "fdatasync:delay_exit=100000")
 	if strings.Contains(out, "failed") {
 		t.Error(out)
 	}

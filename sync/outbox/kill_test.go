@@ -104,7 +104,7 @@ func TestFault_S5_TortureKill(t *testing.T) {
 	dir := t.TempDir()
 	x := &toll{facts: newFacts(), pending: map[string]int64{}}
 	for i := range kills {
-		k := liveAndDie(t, childJob{0, s + uint64(i), uint64(1 + i*100_000), "never", dir}, time.Duration(20+rng.IntN(longest))*time.Millisecond)
+		k := liveAndDie(t, childJob{steps: 0, seed: s + uint64(i), first: uint64(1 + i*100_000), end: "never", dir: dir}, time.Duration(20+rng.IntN(longest))*time.Millisecond)
 		x.life(k)
 		x.diedAt = k.at.UnixMilli()
 	}

@@ -1,12 +1,49 @@
 package outbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// openLocked opens a file and takes its lock, so that no one else works on it until it is closed. Whoever held the lock may have put another file
+// in this one's place meanwhile (compaction does, and setting a damaged file aside): a lock counts only while the name still leads to what was locked.
+func openLocked(path string, how int, wait time.Duration) (*os.File, error) {
+	for until := time.Now().Add(wait); ; time.Sleep(50 * time.Millisecond) {
+		f, err := os.OpenFile(path, how, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && named(f, path) {
+			return f, nil
+		}
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if time.Now().After(until) {
+			holder := lockHolder(f)
+			f.Close()
+			return nil, fmt.Errorf("%s: %w%s; stop that one, or use another outbox.path", path, ErrLocked, holder)
+		}
+		f.Close()
+	}
+}
+
+// named tells whether path leads to f.
+func named(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
 
 // lockHolder says who holds the lock on f, as far as the kernel tells: " (process 812, heron)" or nothing.
 func lockHolder(f *os.File) string {

@@ -30,6 +30,8 @@ type Outbox struct {
 	stats   Stats
 	closing bool // Run's context has ended
 	closed  bool
+	limits  limits        // from New on unchanged
+	hang    func()        // of tests: called before each transaction, in place of a disk that does not answer
 	changed chan struct{} // closed and replaced at every change that someone may wait for
 }
 
@@ -49,6 +51,14 @@ type sessions struct {
 	last, durable uint64
 }
 
+// limits are what tests set otherwise, before Run.
+type limits struct {
+	stall        time.Duration // a disk that is waited for so long does not answer: memory takes over
+	shutdown     time.Duration // for bringing to disk what is held
+	compactAbove int64         // bytes; a smaller file is not worth it: it will be needed again
+	compactEvery time.Duration
+}
+
 const (
 	opening = "opening"
 	stateOK = "ok"
@@ -66,6 +76,7 @@ func New(cfg Config) (*Outbox, error) {
 		return nil, err
 	}
 	o := &Outbox{cfg: cfg, sealer: make(chan struct{}, 1), disk: make(chan struct{}, 1), opened: make(chan struct{}), changed: make(chan struct{})}
+	o.limits = limits{stall: 30 * time.Second, shutdown: 10 * time.Second, compactAbove: 32 << 20, compactEvery: time.Hour}
 	o.groups.ram, o.groups.busy = map[uint64]*group{}, map[uint64]*group{}
 	o.stats = Stats{State: opening, Since: time.Now(), Put: map[message.Stream]uint64{}, Dropped: map[string]uint64{}}
 	return o, nil
@@ -82,14 +93,25 @@ func (o *Outbox) Run(ctx context.Context) error {
 	go func() { worker <- o.diskLoop(stop) }()
 	err := o.sealLoop(ctx, worker)
 	if err == nil {
-		close(stop)
-		select {
-		case err = <-worker:
-		case <-time.After(10 * time.Second):
-			err = fmt.Errorf("outbox %s: the disk has not answered for 10 s; what was held is given up", o.cfg.Path)
-		}
+		err = o.shutDown(stop, worker)
 	}
 	return o.finish(err)
+}
+
+// shutDown brings to disk what is held, as far as the disk answers in time.
+func (o *Outbox) shutDown(stop chan<- struct{}, worker <-chan error) error {
+	limit := time.NewTimer(o.limits.shutdown)
+	defer limit.Stop()
+	if err := o.sealRest(worker); err != nil {
+		return err
+	}
+	close(stop)
+	select {
+	case err := <-worker:
+		return err
+	case <-limit.C:
+		return fmt.Errorf("outbox %s: the disk has not answered for %v; what was held is given up", o.cfg.Path, o.limits.shutdown)
+	}
 }
 
 // finish gives up what is still held and lets everyone go who waits.

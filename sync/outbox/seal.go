@@ -55,7 +55,7 @@ func newEpoch() string {
 	return hex.EncodeToString(b[:])
 }
 
-// sealLoop seals what is due until ctx ends, and then everything. It returns early, with the disk worker's error, if that one gives up.
+// sealLoop seals what is due until ctx ends. It returns early, with the disk worker's error, if that one gives up.
 func (o *Outbox) sealLoop(ctx context.Context, worker <-chan error) error {
 	timer := time.NewTimer(idleForever)
 	defer timer.Stop()
@@ -72,17 +72,17 @@ func (o *Outbox) sealLoop(ctx context.Context, worker <-chan error) error {
 		case err := <-worker:
 			return err
 		case <-ctx.Done():
-			return o.sealRest(worker)
+			return nil
 		}
 	}
 }
 
-// sealRest seals all that is held; what has no numbers yet waits some seconds for the file.
+// sealRest seals all that is held; what has no numbers yet waits for the file, but leaves it time for the last commit.
 func (o *Outbox) sealRest(worker <-chan error) error {
 	o.mu.Lock()
 	o.closing = true
 	o.mu.Unlock()
-	limit := time.NewTimer(10 * time.Second)
+	limit := time.NewTimer(o.limits.shutdown / 2)
 	defer limit.Stop()
 	for {
 		_, left := o.sealDue(true)
@@ -105,6 +105,7 @@ func (o *Outbox) sealDue(everything bool) (next time.Time, left int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
+	stall := o.stall(now)
 	o.reportGaps(now)
 	next = o.batches.closeDue(now, everything)
 	for o.batches.ready.len() > 0 {
@@ -120,6 +121,9 @@ func (o *Outbox) sealDue(everything bool) (next time.Time, left int) {
 	left = o.batches.ready.len()
 	if again := now.Add(gapEvery); (left > 0 || len(o.gaps) > 0) && (next.IsZero() || again.Before(next)) {
 		next = again
+	}
+	if !stall.IsZero() && (next.IsZero() || stall.Before(next)) {
+		next = stall
 	}
 	return next, left
 }
@@ -159,8 +163,6 @@ func (o *Outbox) take(n int) (epoch string, first uint64, ok bool) {
 		return m.spare, first, true
 	case o.stats.State != stateOK:
 		return "", 0, false
-	case m.next+uint64(n) > m.reserved && o.stuck():
-		return o.take(n)
 	case m.next+uint64(n) > m.reserved:
 		m.want = true
 		kick(o.disk)
@@ -173,16 +175,6 @@ func (o *Outbox) take(n int) (epoch string, first uint64, ok bool) {
 		kick(o.disk)
 	}
 	return m.epoch, first, true
-}
-
-// stuck tells whether a transaction takes so long that the disk must be given up for now; then memory takes over until it returns.
-func (o *Outbox) stuck() bool {
-	if o.onDisk.busyAt.IsZero() || time.Since(o.onDisk.busyAt) < stallAfter {
-		return false
-	}
-	o.onDisk.stalled = true
-	o.setState(memory, fmt.Sprintf("the disk has not answered for %v", stallAfter))
-	return true
 }
 
 // enter puts a new group where it belongs: to the uplink at once if it may go live, and on the way to disk.

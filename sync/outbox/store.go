@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -21,6 +23,8 @@ import (
 // store is the open file. Only the disk worker uses it.
 type store struct {
 	db      *bbolt.DB
+	file    *os.File // db's, locked as long as it is open
+	log     *bailout
 	path    string
 	st      state // as on disk
 	dead    int64
@@ -47,18 +51,24 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-func boltOptions(maxBytes int64) *bbolt.Options {
-	return &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, MaxSize: int(maxBytes)}
+// options make bbolt work on the file that is open and locked already.
+func (s *store) options(maxBytes int64) *bbolt.Options {
+	return &bbolt.Options{FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, MaxSize: int(maxBytes), Logger: s.log,
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return s.file, nil }}
 }
 
 // growStep is by how much the file grows beyond its first doublings. bbolt refuses to grow within one step of MaxSize.
 func growStep(maxBytes int64) int { return int(min(max(maxBytes/32, 128<<10), 16<<20)) }
 
-// openStore opens a file that has been surveyed and found whole.
-func openStore(path string, maxBytes int64) (*store, error) {
-	s := &store{path: path}
+func newStore(f *os.File) *store {
+	return &store{file: f, path: f.Name(), log: &bailout{DefaultLogger: bbolt.DefaultLogger{Logger: log.New(io.Discard, "", 0)}}}
+}
+
+// openStore brings a locked file that has been surveyed and found whole into use. It owns f.
+func openStore(f *os.File, maxBytes int64) (*store, error) {
+	s := newStore(f)
 	err := guard(func() error {
-		db, err := bbolt.Open(path, 0o600, boltOptions(maxBytes))
+		db, err := bbolt.Open(s.path, 0o600, s.options(maxBytes))
 		if err != nil {
 			return err
 		}
@@ -67,7 +77,7 @@ func openStore(path string, maxBytes int64) (*store, error) {
 	})
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}
 	s.size(maxBytes)
 	return s, nil
@@ -89,69 +99,92 @@ func (s *store) load(tx *bbolt.Tx) error {
 	return err
 }
 
-// createStore makes a new file under another name and puts it in place when it is whole: bbolt's first write is the one that a power cut can spoil.
-func createStore(path string, maxBytes int64, st state) (*store, error) {
-	tmp := path + ".tmp"
-	f, err := openLocked(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0)
+// createStore makes a new file under another name, with the records of the dead bucket given: bbolt's first write is the one that a power cut can
+// spoil. publish puts it in place.
+func createStore(path string, maxBytes int64, st state, dead deadRecords) (*store, error) {
+	f, err := openLocked(path+".tmp", os.O_RDWR|os.O_CREATE, 0)
 	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
 	}
-	f.Close()
-	s := &store{path: path, st: st}
-	err = guard(func() error {
-		s.db, err = bbolt.Open(tmp, 0o600, boltOptions(maxBytes))
-		if err != nil {
-			return err
-		}
-		return s.update(func(tx *bbolt.Tx) error {
-			names := []string{bucketMeta, bucketDead}
-			for i := range st.streams {
-				names = append(names, string(streamAt(i)))
+	s := newStore(f)
+	s.st, s.dead = st, int64(len(dead.keys))
+	err = f.Truncate(0) // of what a power cut may have left
+	if err == nil {
+		err = guard(func() error {
+			s.db, err = bbolt.Open(s.path, 0o600, s.options(maxBytes))
+			if err != nil {
+				return err
 			}
-			for _, n := range names {
-				if _, err := tx.CreateBucketIfNotExists([]byte(n)); err != nil {
-					return fmt.Errorf("make bucket %s: %w", n, err)
-				}
-			}
-			return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyState), st.encode())
+			return s.update(func(tx *bbolt.Tx) error { return furnish(tx, &st, dead) })
 		})
-	})
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err == nil {
-		err = atomicfile.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		s.close()
-		os.Remove(tmp)
+		s.discard()
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
 	s.size(maxBytes)
 	return s, nil
 }
 
-// close lets go of the file. After a fault bbolt may still hold its own locks, so this waits only so long; the process then keeps a descriptor of
-// a file that has been, or will be, set aside.
-func (s *store) close() {
-	if s.db == nil {
-		return
+// furnish makes the buckets of a new file.
+func furnish(tx *bbolt.Tx, st *state, dead deadRecords) error {
+	names := []string{bucketMeta, bucketDead}
+	for i := range st.streams {
+		names = append(names, string(streamAt(i)))
 	}
+	for _, n := range names {
+		if _, err := tx.CreateBucketIfNotExists([]byte(n)); err != nil {
+			return fmt.Errorf("make bucket %s: %w", n, err)
+		}
+	}
+	if err := dead.put(tx.Bucket([]byte(bucketDead))); err != nil {
+		return err
+	}
+	return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyState), st.encode())
+}
+
+// publish gives a new file its name, over whatever has it, for good. If it fails, the store is closed, and nobody knows which file a power cut would
+// leave under that name.
+func (s *store) publish(path string) error {
+	if err := os.Rename(s.path, path); err != nil {
+		s.discard()
+		return fmt.Errorf("put %s in place: %w", s.path, err)
+	}
+	s.path = path
+	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
+		s.close()
+		return fmt.Errorf("put %s in place: %w", path, err)
+	}
+	return nil
+}
+
+// discard removes a new file that has not been published.
+func (s *store) discard() {
+	s.close()
+	os.Remove(s.path)
+}
+
+// close lets go of the file. After a fault bbolt may still hold its own locks, so this waits only so long; then the descriptor is closed all the
+// same, and with it the file's lock, so that the file can be opened again: bbolt's map of it stays until the process ends.
+func (s *store) close() {
 	db := s.db
 	s.db = nil
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = guard(db.Close)
-	}()
-	select {
-	case <-done:
-	case <-time.After(5 * time.Second):
+	if db != nil {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = guard(db.Close)
+		}()
+		select {
+		case <-done:
+		case <-time.After(2 * time.Second):
+		}
 	}
+	s.file.Close() // mostly bbolt has done it
 }
 
 // update runs one write transaction. It does without DB.Update: after a panic that one rolls back by walking the whole tree again,
-// in a goroutine where a second fault would end the process.
+// in a goroutine where a second fault would end the process. See also bailout.
 func (s *store) update(fn func(tx *bbolt.Tx) error) error {
 	return guard(func() error {
 		tx, err := s.db.Begin(true)
@@ -162,7 +195,7 @@ func (s *store) update(fn func(tx *bbolt.Tx) error) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		if err := tx.Commit(); err != nil {
+		if err := s.log.commit(tx); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 		page := s.db.Info().PageSize

@@ -389,11 +389,11 @@ func TestFault_S1_TorturePowerCut(t *testing.T) {
 	if long() {
 		steps, per = 600, 14
 	}
-	ops := record(t, childJob{steps, s, 1, "clean", dir})
-	ops = append(ops, record(t, childJob{steps, s + 1, 100_000, "exit", dir})...)
-	ops = append(ops, record(t, childJob{steps, s + 2, 200_000, "exit", dir})...)
+	ops := record(t, childJob{steps: steps, seed: s, first: 1, end: "clean", dir: dir})
+	ops = append(ops, record(t, childJob{steps: steps, seed: s + 1, first: 100_000, end: "exit", dir: dir})...)
+	ops = append(ops, record(t, childJob{steps: steps, seed: s + 2, first: 200_000, end: "exit", dir: dir})...)
 	ops = append(ops, spoil(t, dir)...)
-	ops = append(ops, record(t, childJob{steps / 2, s + 3, 300_000, "clean", dir})...)
+	ops = append(ops, record(t, childJob{steps: steps / 2, seed: s + 3, first: 300_000, end: "clean", dir: dir})...)
 	kinds := map[byte]int{}
 	for _, o := range ops {
 		kinds[o.kind]++

@@ -64,6 +64,8 @@ part_build() {
   has_file "/usr/lib/*/gstreamer-1.0/libgstapp.so" && has_file "/usr/lib/*/gstreamer-1.0/libgstjpeg.so" ||
     install "GStreamer's plugins" gstreamer1.0-plugins-base gstreamer1.0-plugins-good
   ort
+  tflite
+  openvino
 }
 
 has_opencv() {
@@ -127,6 +129,9 @@ PY
   mv "$1.part" "$1"
   echo "set-up: ONNX Runtime fetched in $((SECONDS - start)) s"
 }
+
+. scripts/fetch-tflite.sh
+. scripts/fetch-openvino.sh
 
 part_test() {
   command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null || install "Mosquitto" mosquitto mosquitto-clients

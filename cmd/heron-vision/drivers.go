@@ -1,16 +1,13 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"strings"
 
 	"heron/camera"
 	"heron/camera/opencv"
 	"heron/camera/replay"
-	"heron/inference"
-	"heron/inference/onnx"
-	"heron/inference/scripted"
+	"heron/inference/openvino"
 	"heron/vision"
 )
 
@@ -20,7 +17,7 @@ func drivers(log *slog.Logger) vision.Drivers {
 		Version:     version,
 		Camera:      camera.FirstOf(replay.New(opencv.Decoder()), opencv.Open),
 		CameraNames: []string{"replay"},
-		Engines:     map[string]inference.Opener{"onnx": onnx.Open, "scripted": scripted.Open},
+		Engines:     openers(openvino.New(openvino.Config{})),
 		Report:      report,
 		Picture:     replay.Files{Decode: opencv.Decoder()}.Read,
 		Encode:      opencv.Encoder(),
@@ -30,20 +27,6 @@ func drivers(log *slog.Logger) vision.Drivers {
 		d.CameraNames = append(d.CameraNames, "opencv "+v)
 	}
 	return d
-}
-
-func report() []vision.EngineReport {
-	onnxCPU := vision.EngineReport{Engine: "onnx", Device: "cpu"}
-	v, err := onnx.Version()
-	if err == nil {
-		onnxCPU.Present, onnxCPU.Usable, onnxCPU.Version = true, true, v
-	} else {
-		onnxCPU.Reason = err.Error()
-		if r := (*inference.Refusal)(nil); errors.As(err, &r) {
-			onnxCPU.Reason, onnxCPU.NextStep = r.What, r.NextStep
-		}
-	}
-	return []vision.EngineReport{onnxCPU, {Engine: "scripted", Device: "none", Present: true, Usable: true, Version: version}}
 }
 
 func state(e vision.EngineReport) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"heron/inference/tflite"
 	"heron/vision"
 )
 
@@ -18,6 +19,7 @@ const usage = `heron-vision holds the cameras and model runtimes for heron, in a
 
 heron starts it (or systemd does, heron-vision.socket) with a connection; there is nothing to run by hand.
   --version   say which version, cameras and engines this is
+  --engines   look at every engine and say in JSON which can run here, and why not (heron accel list)
   --help      say this
 `
 
@@ -25,6 +27,9 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run returns the exit code: 0 when the connection has ended, 1 failed, 2 usage. It may leave goroutines in native calls: exit at once.
 func run(args []string, out, errs io.Writer) int {
+	if len(args) > 0 && args[0] == tflite.ProbeFlag { // our own child: a library pair that does not fit ends the process
+		return tflite.ProbeMain(args[1:])
+	}
 	if len(args) > 0 {
 		return say(args, out, errs)
 	}
@@ -50,6 +55,12 @@ func say(args []string, out, errs io.Writer) int {
 		fmt.Fprintf(out, "cameras: %s\n", list(d.CameraNames))
 		for _, e := range d.Report() {
 			fmt.Fprintf(out, "engine %s: %s\n", e.Engine, state(e))
+		}
+		return 0
+	case len(args) == 1 && args[0] == "--engines":
+		if err := printEngines(out); err != nil {
+			fmt.Fprintf(errs, "heron-vision: %v\n", err)
+			return 1
 		}
 		return 0
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):

@@ -45,6 +45,13 @@ export HERON_ONNXRUNTIME_LIB=${HERON_ONNXRUNTIME_LIB:-$LIB/libonnxruntime.so} HE
 tier native "with OpenCV, GStreamer and ONNX Runtime" \
   env CGO_ENABLED=1 go test -tags "$VISION_TAGS" -timeout 20m -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/...
 
+if command -v chromium >/dev/null; then
+  tier browser "the page in Chromium" go test -tags browser -run Browser -timeout 5m -json ./agent/status
+else
+  say ""
+  say "== browser: skipped: Chromium is not installed (apt-get install chromium)"
+fi
+
 say ""
 "$OUT/testlog" sum "${tiers[@]}"
 exit $bad

@@ -73,7 +73,7 @@ func (c *capture) failed(err error, took time.Duration) error {
 		// OpenCV's V4L2 select() gives up on the signal that Go's scheduler sends (EINTR): not the camera's fault.
 		return fmt.Errorf("%s: no frame: %w", c.what, camera.ErrTemporary)
 	default:
-		return fmt.Errorf("%s: the stream ended, or no frame came for %v", c.what, took.Round(100*time.Millisecond))
+		return fmt.Errorf("%s: the stream has ended, or gives no more frames", c.what)
 	}
 }
 

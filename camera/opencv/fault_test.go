@@ -40,7 +40,7 @@ func TestFault_V2_StallMidFrame(t *testing.T) {
 			for range 30 {
 				s.Release(next(t, s, ctx))
 				if st := s.Stats(); st.Reopened > 0 && st.State == camera.Running {
-					if !strings.Contains(st.LastError, "no frame came") {
+					if !strings.Contains(st.LastError, "gives no more frames") {
 						t.Errorf("%+v", st)
 					}
 					return

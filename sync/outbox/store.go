@@ -164,8 +164,8 @@ func (s *store) discard() {
 	os.Remove(s.path)
 }
 
-// close lets go of the file. After a fault bbolt may still hold its own locks, so this waits only so long; then the descriptor is closed all the
-// same, and with it the file's lock, so that the file can be opened again: bbolt's map of it stays until the process ends.
+// close lets go of the file. After a fault bbolt may still hold its own locks, so this waits only so long; then the file is unlocked and closed
+// all the same, so that it can be opened again: bbolt's map of it stays until the process ends.
 func (s *store) close() {
 	db := s.db
 	s.db = nil
@@ -180,7 +180,8 @@ func (s *store) close() {
 		case <-time.After(2 * time.Second):
 		}
 	}
-	s.file.Close() // mostly bbolt has done it
+	_ = unix.Flock(int(s.file.Fd()), unix.LOCK_UN) // a map that is left would keep the lock; mostly bbolt has done both
+	s.file.Close()
 }
 
 // update runs one write transaction. It does without DB.Update: after a panic that one rolls back by walking the whole tree again,

@@ -22,6 +22,8 @@ import (
 //	sent E SEQ IDS the uplink was given these records under these numbers
 //	have IDS       after opening: what waits; then: opened
 //	put MS ID      (only with end never) a result was put at that time
+//	lost IDS       the outbox gave these records up, and said so
+//	slow MS MS     (only with end never) the longest transaction till now, the one under way included, and the longest that this process was not run
 //	session N
 const childEnv = "HERON_OUTBOX_TEST_CHILD"
 
@@ -70,7 +72,7 @@ func childMain(arg string) int {
 	cfg.MaxBytes, cfg.CommitAfter = minBytes, 8*time.Millisecond
 	cfg.SealAfter = map[message.Stream]time.Duration{message.Result: 4 * time.Millisecond, message.Alarm: time.Millisecond, message.Audit: time.Millisecond}
 	if j.end == "never" { // the times of a device, twenty times faster
-		cfg.SealAfter[message.Result], cfg.CommitAfter = 250*time.Millisecond, 100*time.Millisecond
+		cfg.SealAfter[message.Result], cfg.CommitAfter = killSealAfter, killCommitAfter
 	}
 	o, err := New(cfg)
 	if err != nil {
@@ -87,6 +89,9 @@ func childMain(arg string) int {
 	var wg sync.WaitGroup
 	wg.Go(w.keepPromises)
 	w.tellWhatWaits()
+	if w.times {
+		go w.watchTimes() // until it is killed
+	}
 	for i := 0; i < j.steps || j.end == "never"; i++ {
 		w.step()
 		if j.compact && i%5 == 4 {
@@ -115,6 +120,8 @@ func (w *worker) keepPromises() {
 		case <-p.receipt.Done():
 			if p.receipt.Err() == nil {
 				say("safe %s", strings.Join(p.ids, " "))
+			} else {
+				say("lost %s", strings.Join(p.ids, " "))
 			}
 		case <-time.After(700 * time.Millisecond):
 			say("late %s", strings.Join(p.ids, " "))
@@ -122,7 +129,31 @@ func (w *worker) keepPromises() {
 	}
 }
 
+// watchTimes says how slow the disk and the machine are.
+func (w *worker) watchTimes() {
+	const every = 5 * time.Millisecond
+	var slow, late, said time.Duration
+	for last := time.Now(); ; time.Sleep(every) {
+		now := time.Now()
+		late = max(late, now.Sub(last)-every)
+		last = now
+		w.mu.Lock()
+		slow = max(slow, w.stats.SlowestCommit)
+		if !w.onDisk.busyAt.IsZero() {
+			slow = max(slow, now.Sub(w.onDisk.busyAt))
+		}
+		w.mu.Unlock()
+		if slow+late > said+5*time.Millisecond {
+			say("slow %d %d", slow.Milliseconds()+1, late.Milliseconds()+1)
+			said = slow + late
+		}
+	}
+}
+
 func (w *worker) step() {
+	if w.times {
+		time.Sleep(2 * time.Millisecond) // a device that makes more than its disk can take is another test
+	}
 	switch k := w.rng.IntN(20); {
 	case k < 8:
 		p := promise{}

@@ -1,11 +1,8 @@
 package outbox
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -30,183 +27,10 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-// facts are what a device had been promised, and had done, when the power went.
-type facts struct {
-	safe, acking map[string]bool
-	sent         map[string]string // epoch/seq -> record
-	session      uint64
-	damaged      bool
-	diedAt       int64 // ms
-}
-
-func newFacts() *facts {
-	return &facts{safe: map[string]bool{}, acking: map[string]bool{}, sent: map[string]string{}}
-}
-
-func (f *facts) clone() *facts {
-	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged, f.diedAt}
-}
-
-func (f *facts) hear(line string) {
-	w := strings.Fields(line)
-	if len(w) < 2 {
-		return
-	}
-	switch w[0] {
-	case "safe", "have":
-		for _, id := range w[1:] {
-			f.safe[id] = true
-		}
-	case "acking":
-		for _, id := range w[1:] {
-			f.acking[id] = true
-		}
-	case "sent":
-		n, _ := strconv.ParseUint(w[2], 10, 64)
-		for i, id := range w[3:] {
-			f.sent[fmt.Sprint(w[1], "/", n+uint64(i))] = id
-		}
-	case "session":
-		f.session, _ = strconv.ParseUint(w[1], 10, 64)
-	}
-}
-
-// record runs a job under strace and returns what it did.
-func record(t *testing.T, j childJob) []diskOp {
-	t.Helper()
-	log := filepath.Join(t.TempDir(), "strace")
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer stop()
-	cmd := exec.CommandContext(ctx, "strace", append(straceArgs(log), exe)...)
-	cmd.Env = append(os.Environ(), childEnv+"="+j.String())
-	if out, err := cmd.CombinedOutput(); err != nil || bytes.Contains(out, []byte("failed ")) {
-		if bytes.Contains(out, []byte("PTRACE")) || bytes.Contains(out, []byte("ptrace")) {
-			t.Skipf("strace may not trace here: %s", out)
-		}
-		t.Fatalf("the recorded process: %v\n%s", err, out)
-	}
-	f, err := os.Open(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	p := newStraceParser(j.dir)
-	var ops []diskOp
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		if op, ok := p.line(lines.Text()); ok {
-			ops = append(ops, op)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return ops
-}
-
-// view is what a state has to be compared with: cheap to copy, for there are many states.
-type view struct {
-	at      int             // the operation after which the power was cut
-	due     map[string]bool // promised, and the broker does not have it
-	known   []bool          // numbers sent, or named by a gap record that was sent
-	session uint64
-	damaged bool
-}
-
-// listen goes through what was said from one operation to the next.
-func (v *view) listen(line string, epoch string) {
-	f := newFacts()
-	f.hear(line)
-	for id := range f.safe {
-		v.due[id] = true
-	}
-	for id := range f.acking {
-		delete(v.due, id)
-		v.due["-"+id] = true // said before the promise was: never due
-	}
-	for id := range f.safe {
-		if v.due["-"+id] {
-			delete(v.due, id)
-		}
-	}
-	for key, id := range f.sent {
-		if e, n, _ := strings.Cut(key, "/"); e == epoch {
-			i, _ := strconv.ParseUint(n, 10, 64)
-			v.know(i, i)
-			v.knowGap(id)
-		}
-	}
-	v.session = max(v.session, f.session)
-}
-
-func (v *view) know(from, to uint64) {
-	for uint64(len(v.known)) <= to {
-		v.known = append(v.known, false)
-	}
-	for n := from; n <= to; n++ {
-		v.known[n] = true
-	}
-}
-
-func (v *view) knowGap(id string) {
-	var from, to uint64
-	if !strings.HasPrefix(id, "gap:") {
-		return
-	}
-	if _, err := fmt.Sscanf(id, "gap:%d-%d", &from, &to); err == nil && to < 1<<20 {
-		v.know(from, to)
-	}
-}
-
-func (v *view) clone() *view {
-	return &view{v.at, maps.Clone(v.due), append([]bool(nil), v.known...), v.session, v.damaged}
-}
-
 // sentAt is a record that was sent, and when.
 type sentAt struct {
 	id string
 	at int
-}
-
-// hole finds a number of the epoch that neither waits, nor was ever sent, nor is named by a gap record that waits or was sent.
-func (f *facts) hole(got, seqs map[string]bool, epoch string) uint64 {
-	known, last := map[uint64]bool{}, uint64(0)
-	name := func(id string) {
-		var from, to uint64
-		if _, err := fmt.Sscanf(id, "gap:%d-%d", &from, &to); err == nil {
-			for n := from; n <= to; n++ {
-				known[n] = true
-			}
-		}
-	}
-	seq := func(key string) {
-		if e, n, _ := strings.Cut(key, "/"); e == epoch {
-			i, _ := strconv.ParseUint(n, 10, 64)
-			known[i] = true
-			last = max(last, i)
-		}
-	}
-	for id := range got {
-		name(id)
-	}
-	for key := range seqs {
-		seq(key)
-	}
-	for key, id := range f.sent {
-		seq(key)
-		name(id)
-	}
-	for n := uint64(1); n < last; n++ {
-		if !known[n] {
-			return n
-		}
-	}
-	return 0
 }
 
 // campaign replays recorded operations and judges the states that a power cut could leave.
@@ -404,30 +228,4 @@ func TestFault_S1_TorturePowerCut(t *testing.T) {
 	begun := time.Now()
 	c.replay(ops, per, rng)
 	t.Logf("%d states opened in %v: %d with a fault, %d promised records lost", c.states.Load(), time.Since(begun).Round(time.Second), c.failed.Load(), c.lost.Load())
-}
-
-// spoil zeroes a page in the middle of the tree of the file in dir, as a bad card would.
-func spoil(t *testing.T, dir string) []diskOp {
-	path := filepath.Join(dir, "outbox.db")
-	page := usedValue(t, path, "result") / int64(os.Getpagesize())
-	zero := make([]byte, os.Getpagesize())
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(zero, page*int64(len(zero))); err != nil {
-		t.Fatal(err)
-	}
-	return []diskOp{{kind: 's', file: "outbox.db"}, {kind: 'x', file: "outbox.db", off: page * int64(len(zero)), data: zero}}
-}
-
-// fastDir is a folder in memory where there is one: the replay needs no disk.
-func fastDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "heron-outbox-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }

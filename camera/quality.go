@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"time"
@@ -93,14 +94,22 @@ func (q *Quality) frozen(f *Frame) bool {
 
 // Measure takes the measures of f. Each point is the mean of 2×2 pixels, so that noise counts for less than structure.
 func Measure(f *Frame) Measures {
+	if f.Width == 1 {
+		f = f.doubled()
+	}
 	cols, rows := min(64, max(1, f.Width/2)), min(48, max(1, f.Height/2))
-	var above [64]int
+	var columns, above [64]int
+	for i := range columns[:cols] {
+		columns[i] = 3 * (i * (f.Width - 1) / cols) // always a pixel left of the last
+	}
 	var sum, squares, gradient, bright, lit int
 	for j := range rows {
-		left := 0
 		y := j * (f.Height - 1) / rows
-		for i := range cols {
-			l := f.luma(i*(f.Width-1)/cols, y)
+		upper := f.Pix[y*f.Stride:][:3*f.Width]
+		lower := f.Pix[min(y+1, f.Height-1)*f.Stride:][:3*f.Width]
+		left := 0
+		for i, at := range columns[:cols] {
+			l := luma(upper[at:at+6:at+6], lower[at:at+6:at+6])
 			sum, squares = sum+l, squares+l*l
 			if i > 0 {
 				gradient += abs(l - left)
@@ -128,21 +137,24 @@ func Measure(f *Frame) Measures {
 	}
 }
 
-// luma is that of the 2×2 pixels at x, y (fewer at the edge of a tiny frame).
-func (f *Frame) luma(x, y int) int {
-	right, down := 3, f.Stride
-	if x+1 >= f.Width {
-		right = 0
+// luma is that of 2×2 pixels, two in each row of 6 bytes. Blue and red are summed in one word, 16 bits apart.
+func luma(upper, lower []byte) int {
+	const blueRed = 0xff00ff
+	a, b := binary.LittleEndian.Uint32(upper), binary.LittleEndian.Uint32(upper[2:])>>8
+	c, d := binary.LittleEndian.Uint32(lower), binary.LittleEndian.Uint32(lower[2:])>>8
+	br := a&blueRed + b&blueRed + c&blueRed + d&blueRed
+	g := a>>8&0xff + b>>8&0xff + c>>8&0xff + d>>8&0xff
+	return int((29*(br&0xffff) + 150*g + 77*(br>>16)) >> 10)
+}
+
+// doubled is a frame one pixel wide, twice.
+func (f *Frame) doubled() *Frame {
+	wide := &Frame{Width: 2, Height: f.Height, Stride: 6, Pix: make([]byte, 0, 6*f.Height)}
+	for y := range f.Height {
+		p := f.Pix[y*f.Stride:][:3]
+		wide.Pix = append(append(wide.Pix, p...), p...)
 	}
-	if y+1 >= f.Height {
-		down = 0
-	}
-	a := f.Pix[y*f.Stride+3*x:]
-	b, g, r := 0, 0, 0
-	for _, at := range [4]int{0, right, down, down + right} {
-		b, g, r = b+int(a[at]), g+int(a[at+1]), r+int(a[at+2])
-	}
-	return (29*b + 150*g + 77*r) >> 10
+	return wide
 }
 
 func abs(x int) int { return max(x, -x) }

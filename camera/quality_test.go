@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -126,11 +127,45 @@ func TestQualityOfOddFrames(t *testing.T) {
 	}
 }
 
+// TestMeasuresOfPoints: a point is the mean of 2×2 pixels, said in words as plain as possible; sizes at which pixels repeat, too.
+func TestMeasuresOfPoints(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	for _, size := range [][2]int{{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 3}, {5, 4}, {127, 95}, {128, 96}, {129, 97}, {640, 480}, {1, 900}, {900, 1}} {
+		f := &Frame{Width: size[0], Height: size[1], Stride: 3*size[0] + rng.IntN(4)}
+		f.Pix = make([]byte, f.Stride*(f.Height-1)+3*f.Width)
+		for i := range f.Pix {
+			f.Pix[i] = byte(rng.Uint32())
+		}
+		cols, rows := min(64, max(1, f.Width/2)), min(48, max(1, f.Height/2))
+		var sum, bright, lit float64
+		for j := range rows {
+			for i := range cols {
+				x, y := i*(f.Width-1)/cols, j*(f.Height-1)/rows
+				weighted := 0
+				for _, at := range [4][2]int{{x, y}, {x + 1, y}, {x, y + 1}, {x + 1, y + 1}} {
+					p := f.Pix[min(at[1], f.Height-1)*f.Stride+3*min(at[0], f.Width-1):]
+					weighted += 29*int(p[0]) + 150*int(p[1]) + 77*int(p[2])
+				}
+				l := weighted / 1024
+				sum, bright, lit = sum+float64(l), bright+float64(b2i(l >= 250)), lit+float64(b2i(l >= 48))
+			}
+		}
+		n := float64(cols * rows)
+		if m := Measure(f); m.Mean != sum/n || m.Bright != bright/n || m.Lit != lit/n {
+			t.Errorf("%v: %+v, want mean %v, bright %v, lit %v", size, m, sum/n, bright/n, lit/n)
+		}
+	}
+}
+
 func BenchmarkQuality(b *testing.B) {
 	var q Quality
 	f := drawn(5, func(x, y int) int { return (x + y) / 5 })
-	b.ReportAllocs()
-	for b.Loop() {
-		q.Assess(f, true)
+	for _, live := range []bool{true, false} {
+		b.Run(fmt.Sprint("live=", live), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				q.Assess(f, live)
+			}
+		})
 	}
 }

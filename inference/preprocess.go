@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Preprocessor writes frames into an engine's input tensor as the manifest's input says: resize, colour, layout and
-// normalisation or quantisation in one pass over the frame, row by row. It allocates when the size of the frames changes,
+// Preprocessor writes frames into an engine's input tensor as the manifest's input says, in two passes: it resizes the frame, then
+// colour, layout and normalisation or quantisation are one look into a table. It allocates when the size of the frames changes,
 // never per frame. One goroutine uses it at a time.
 //
 // Pictures are resized in 8 bits, exactly as OpenCV's cv::resize does it, because models are trained and judged on such pictures;
@@ -17,9 +17,25 @@ type Preprocessor struct {
 	emit   emitter
 	size   geometry
 	scale  resizer
-	row    []byte // one row of resized pixels, BGR
-	padded []byte // one row of padding
+	small  []byte  // the resized picture, BGR, packed
+	padded []byte  // one row of padding
+	fast   Resizer // nil: there is none
+	trust  trust   // in fast, for frames of this size
 }
+
+// Resizer makes dst, a packed picture of dw × dh pixels, of the sw × sh pixels that src starts with, whose rows lie stride bytes apart;
+// both are 8-bit BGR. It is cv::resize with INTER_LINEAR, byte for byte. It only reads src, keeps neither, and may be called from
+// several goroutines at once. It says false when it could not, whatever dst holds then.
+type Resizer func(dst []byte, dw, dh int, src []byte, sw, sh, stride int) bool
+
+// trust says whether a Resizer may be used.
+type trust int
+
+const (
+	refused  trust = iota // it is for another filter, or made other bytes
+	untested              // the next frame decides
+	tested                // it made the same bytes as we
+)
 
 // resizer makes the rows of the resized picture, top to bottom.
 type resizer interface {
@@ -54,8 +70,20 @@ func NewPreprocessor(in Input, t *Tensor) (*Preprocessor, error) {
 	return p, nil
 }
 
+// ResizeWith has frames resized by r where it does what the manifest asks for and makes the same bytes; nil is none.
+func (p *Preprocessor) ResizeWith(r Resizer) { p.fast, p.size = r, geometry{} }
+
 // Run fills the tensor from a packed 8-bit BGR picture; pix is only read.
 func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
+	if err := p.prepare(pix, width, height, stride); err != nil {
+		return err
+	}
+	p.write()
+	return nil
+}
+
+// prepare is the part of Run that needs the picture and does not touch the tensor.
+func (p *Preprocessor) prepare(pix []byte, width, height, stride int) error {
 	if width < 1 || height < 1 || width > maxFrame || height > maxFrame {
 		return fmt.Errorf("frame of %d × %d pixels; expected 1 to %d", width, height, maxFrame)
 	}
@@ -65,15 +93,40 @@ func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
 	if width != p.size.width || height != p.size.height {
 		p.resize(width, height)
 	}
+	p.shrink(pix[p.size.sy*stride+3*p.size.sx:], stride)
+	return nil
+}
+
+// shrink resizes the part of the frame that src starts with. The first frame of a size is resized by both ways: a Resizer whose bytes
+// differ (an OpenCV that was built with a vendor's primitives) is not used.
+func (p *Preprocessor) shrink(src []byte, stride int) {
 	g := &p.size
-	src := pix[g.sy*stride+3*g.sx:]
+	fast := p.trust != refused && p.fast(p.small, g.dw, g.dh, src, g.sw, g.sh, stride)
+	if fast && p.trust == tested {
+		return
+	}
+	var theirs []byte
+	if fast {
+		theirs = bytes.Clone(p.small)
+	}
 	p.scale.begin()
+	for y := range g.dh {
+		p.scale.line(p.small[3*g.dw*y:][:3*g.dw], src, stride, y)
+	}
+	p.trust = refused
+	if fast && bytes.Equal(theirs, p.small) {
+		p.trust = tested
+	}
+}
+
+// write fills the tensor with the frame that was prepared.
+func (p *Preprocessor) write() {
+	g := &p.size
 	for y := range g.dy {
 		p.emit.row(y, 0, p.padded)
 	}
 	for y := range g.dh {
-		p.scale.line(p.row, src, stride, y)
-		p.emit.row(g.dy+y, g.dx, p.row)
+		p.emit.row(g.dy+y, g.dx, p.small[3*g.dw*y:][:3*g.dw])
 		if g.dw < p.in.Width {
 			p.emit.row(g.dy+y, 0, p.padded[:3*g.dx])
 			p.emit.row(g.dy+y, g.dx+g.dw, p.padded[3*(g.dx+g.dw):])
@@ -82,7 +135,6 @@ func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
 	for y := g.dy + g.dh; y < p.in.Height; y++ {
 		p.emit.row(y, 0, p.padded)
 	}
-	return nil
 }
 
 // maxFrame bounds a frame's sides.
@@ -90,7 +142,7 @@ const maxFrame = 1 << 15
 
 func (p *Preprocessor) resize(width, height int) {
 	g := newGeometry(&p.in, width, height)
-	p.size, p.row = g, make([]byte, 3*g.dw)
+	p.size, p.small, p.trust = g, make([]byte, 3*g.dw*g.dh), refused
 	switch {
 	case g.sw == g.dw && g.sh == g.dh:
 		p.scale = copier{}
@@ -98,6 +150,9 @@ func (p *Preprocessor) resize(width, height int) {
 		p.scale = newArea(g.sw, g.sh, g.dw, g.dh)
 	default:
 		p.scale = newLinear(g.sw, g.sh, g.dw, g.dh, p.in.Filter == "area")
+		if p.fast != nil && p.in.Filter != "area" {
+			p.trust = untested
+		}
 	}
 }
 

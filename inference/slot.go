@@ -121,6 +121,9 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 	return nil
 }
 
+// ResizeWith has frames resized by r (nil: by Go) wherever that makes the same bytes. Call it before the first frame.
+func (s *Slot) ResizeWith(r Resizer) { s.prep.ResizeWith(r) }
+
 func inFile(file string, err error) error {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		return &Refusal{Code: r.Code, What: file + ": " + r.What, NextStep: r.NextStep, Err: r}

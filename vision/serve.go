@@ -27,6 +27,7 @@ type Drivers struct {
 	Report      func() []EngineReport                    // what can run here, and why not; nil: nothing is said
 	Picture     func(path string, f *camera.Frame) error // reads a picture file for Classify
 	Encode      camera.Encoder                           // of snapshots
+	Resize      inference.Resizer                        // faster than Go's; nil: there is none
 	Log         *slog.Logger
 }
 
@@ -258,6 +259,7 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 		}
 		return nil, err
 	}
+	m.ResizeWith(s.d.Resize)
 	if err := s.checkGolden(ctx, c.Bundle, m); err != nil {
 		_ = m.Close() // the refusal says more
 		return nil, err

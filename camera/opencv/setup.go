@@ -32,6 +32,7 @@ var setUp = sync.OnceFunc(func() {
 			os.Setenv(key, value)
 		}
 	}
+	gocv.SetNumThreads(1) // one resize is too small to be divided: threads would cost more than they save, and take the models' cores
 })
 
 // v4l2Timeout is how long OpenCV waits for a V4L2 frame; whole seconds.

@@ -27,3 +27,6 @@ func Decoder() func(data []byte, f *camera.Frame) error { return nil }
 
 // Encoder is the one that needs nothing but Go.
 func Encoder() camera.Encoder { return camera.EncodeJPEG }
+
+// Resizer is nil: frames are resized by Go.
+func Resizer() func(dst []byte, dw, dh int, src []byte, sw, sh, stride int) bool { return nil }

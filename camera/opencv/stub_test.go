@@ -20,7 +20,7 @@ func TestWithoutOpenCV(t *testing.T) {
 	if _, err := Open(t.Context(), camera.Options{Source: "pictures:/x"}); err != camera.ErrNotMine {
 		t.Errorf("foreign scheme: %v", err)
 	}
-	if Decoder() != nil || Encoder() == nil || Version() != "" {
-		t.Error("the stub must leave pictures to Go and encode with Go")
+	if Decoder() != nil || Encoder() == nil || Resizer() != nil || Version() != "" {
+		t.Error("the stub must leave pictures to Go, and encode and resize with Go")
 	}
 }

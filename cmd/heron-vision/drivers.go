@@ -21,6 +21,7 @@ func drivers(log *slog.Logger) vision.Drivers {
 		Report:      report,
 		Picture:     replay.Files{Decode: opencv.Decoder()}.Read,
 		Encode:      opencv.Encoder(),
+		Resize:      opencv.Resizer(),
 		Log:         log,
 	}
 	if v := opencv.Version(); v != "" {

@@ -81,15 +81,23 @@ func (o *Outbox) reportBad(sv *survey) {
 
 // reportMissing compares what is in the file with what its own record says: a disk that drops a write can leave an older page that looks well.
 func (o *Outbox) reportMissing(st state, sv *survey) {
-	var damaged [8]int64
+	var damaged, bad [8]int64
 	for _, b := range sv.bad {
 		damaged[rank(b.stream)] += int64(b.count)
+		bad[rank(b.stream)]++
 	}
 	for i, c := range sv.counts {
-		if lost := st.streams[i].records - c.records - damaged[i]; lost > 0 && st.streams[i].groups > c.groups {
-			o.stats.Dropped["corrupt"] += uint64(lost)
-			o.addGap(gap{reason: "corrupt", lost: uint64(lost), stream: streamAt(i)})
+		was := st.streams[i]
+		lost, atMost := was.records-c.records-damaged[i], was.records-c.records-damaged[i]
+		switch {
+		case lost > 0 && was.groups > c.groups:
+		case bad[i] == 0 && was.sum != c.sum: // others than there should be: how many are lost cannot be told
+			lost, atMost = max(lost, 1), max(was.records, 1)
+		default:
+			continue
 		}
+		o.stats.Dropped["corrupt"] += uint64(lost)
+		o.addGap(gap{reason: "corrupt", lost: uint64(atMost), stream: streamAt(i)})
 	}
 }
 

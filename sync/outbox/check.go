@@ -124,6 +124,7 @@ func (s *survey) group(bucket string, g found, each func(found) error) error {
 	c.records += int64(g.count)
 	c.groups++
 	c.bytes += int64(len(g.body))
+	c.sum += mark(g.key, g.count)
 	if s.oldest.IsZero() || g.head.sealed.Before(s.oldest) {
 		s.oldest = g.head.sealed
 	}

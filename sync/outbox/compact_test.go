@@ -270,7 +270,7 @@ func TestFault_S3_TorturePowerCutInCompaction(t *testing.T) {
 		t.Skip("strace is not installed: what the outbox writes cannot be recorded")
 	}
 	s := seed(t)
-	dir, steps, per := t.TempDir(), 40, 3
+	dir, steps, per := t.TempDir(), 40/slower, 3
 	if long() {
 		steps, per = 400, 12
 	}
@@ -283,7 +283,7 @@ func TestFault_S3_TorturePowerCutInCompaction(t *testing.T) {
 			renames++
 		}
 	}
-	if renames < 4 { // the first made the file
+	if renames < 2 { // the first made the file
 		t.Fatalf("only %d compactions were recorded", renames-1)
 	}
 	c := &campaign{t: t, root: fastDir(t), slots: make(chan struct{}, 6)}

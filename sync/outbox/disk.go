@@ -87,6 +87,7 @@ type diskWorker struct {
 	capped   time.Time // when the disk was found full: the file may not grow for now
 
 	compacted time.Time // when that was last tried
+	known     state     // of the file that was closed last: what has surely been committed
 	written   uint64    // of s, as counted last
 	commits   uint64
 }

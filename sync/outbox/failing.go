@@ -10,6 +10,7 @@ import (
 // drop lets go of the file.
 func (d *diskWorker) drop() {
 	if d.s != nil {
+		d.known = d.s.st
 		d.s.close()
 		d.s, d.written, d.commits = nil, 0, 0
 	}

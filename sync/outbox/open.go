@@ -100,7 +100,11 @@ func (d *diskWorker) adopt(sv *survey) error {
 	c := &change{}
 	st := d.s.st
 	if sv != nil {
-		o.reportMissing(st, sv)
+		expected := st
+		if d.known.epoch == st.epoch && d.known.serial > st.serial { // the disk lost the end of it while the file was in use
+			expected = d.known
+		}
+		o.reportMissing(expected, sv)
 		d.s.st.streams = sv.counts
 		for i := range sv.counts {
 			d.s.st.streams[i].head = st.streams[i].head

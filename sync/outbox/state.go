@@ -16,6 +16,7 @@ type state struct {
 	next     uint64 // first sequence number not given out when this was written
 	reserved uint64 // numbers below may have been given out since
 	session  uint64
+	serial   uint64    // of the transaction that wrote it
 	streams  [8]counts // in order of falling worth
 }
 
@@ -23,12 +24,21 @@ type state struct {
 type counts struct {
 	records, groups, bytes int64
 	head                   uint64 // every group with a smaller key has been delivered or dropped
+	sum                    uint64 // over the groups: a disk that drops a write can lose one and bring back another of the same size
+}
+
+// mark is what a group adds to the sum of its stream.
+func mark(key uint64, count int) uint64 {
+	const odd = 0x9E3779B97F4A7C15
+	x := (key ^ uint64(count)<<48) * odd
+	return (x ^ x>>32) * odd
 }
 
 const (
-	stateVersion = 1
-	stateBytes   = stateFixed + 8*32 + 4
-	stateFixed   = 42
+	stateVersion = 2
+	stateBytes   = stateFixed + 8*stateCounts + 4
+	stateCounts  = 40
+	stateFixed   = 50
 )
 
 var errBadState = errors.New("the outbox's own record is damaged or of another version")
@@ -44,12 +54,14 @@ func (s *state) encode() []byte {
 	binary.BigEndian.PutUint64(b[18:], s.reserved)
 	binary.BigEndian.PutUint64(b[26:], s.session)
 	binary.BigEndian.PutUint64(b[34:], s.low)
+	binary.BigEndian.PutUint64(b[42:], s.serial)
 	for i, c := range s.streams {
-		o := b[stateFixed+32*i:]
+		o := b[stateFixed+stateCounts*i:]
 		binary.BigEndian.PutUint64(o, uint64(c.records))
 		binary.BigEndian.PutUint64(o[8:], uint64(c.groups))
 		binary.BigEndian.PutUint64(o[16:], uint64(c.bytes))
 		binary.BigEndian.PutUint64(o[24:], c.head)
+		binary.BigEndian.PutUint64(o[32:], c.sum)
 	}
 	binary.BigEndian.PutUint32(b[stateBytes-4:], crc32.Checksum(b[:stateBytes-4], castagnoli()))
 	return b
@@ -62,10 +74,11 @@ func decodeState(b []byte) (state, error) {
 	}
 	s := state{clean: b[1] == 1, epoch: text(b[2:10])}
 	s.next, s.reserved, s.session = binary.BigEndian.Uint64(b[10:]), binary.BigEndian.Uint64(b[18:]), binary.BigEndian.Uint64(b[26:])
-	s.low = binary.BigEndian.Uint64(b[34:])
+	s.low, s.serial = binary.BigEndian.Uint64(b[34:]), binary.BigEndian.Uint64(b[42:])
 	for i := range s.streams {
-		o := b[stateFixed+32*i:]
-		s.streams[i] = counts{int64(binary.BigEndian.Uint64(o)), int64(binary.BigEndian.Uint64(o[8:])), int64(binary.BigEndian.Uint64(o[16:])), binary.BigEndian.Uint64(o[24:])}
+		o := b[stateFixed+stateCounts*i:]
+		s.streams[i] = counts{int64(binary.BigEndian.Uint64(o)), int64(binary.BigEndian.Uint64(o[8:])), int64(binary.BigEndian.Uint64(o[16:])),
+			binary.BigEndian.Uint64(o[24:]), binary.BigEndian.Uint64(o[32:])}
 	}
 	return s, nil
 }

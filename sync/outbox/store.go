@@ -244,7 +244,7 @@ type change struct {
 // apply commits a change. Doing again what an earlier, failed transaction did after all is harmless.
 func (s *store) apply(c *change) error {
 	st := c.state
-	st.streams = s.st.streams
+	st.streams, st.serial = s.st.streams, s.st.serial+1
 	dead := s.dead
 	err := s.update(func(tx *bbolt.Tx) error {
 		for _, d := range c.dels {
@@ -296,6 +296,7 @@ func insert(tx *bbolt.Tx, st *state, g *group) error {
 	c.records += int64(g.count)
 	c.groups++
 	c.bytes += int64(len(g.body))
+	c.sum += mark(g.key, g.count)
 	return encodeGroup(g.head, g.key, g.body, b.Put)
 }
 
@@ -312,7 +313,9 @@ func remove(tx *bbolt.Tx, st *state, d diskKey) error {
 	for k, v := cur.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = cur.Next() {
 		if len(keys) == 0 && !d.damaged {
 			if _, body, err := headSizes(v); err == nil {
-				c.records -= int64(binary.BigEndian.Uint16(v[4:]))
+				n := binary.BigEndian.Uint16(v[4:])
+				c.records -= int64(n)
+				c.sum -= mark(d.key, int(n))
 				c.bytes -= int64(body)
 				c.groups--
 			}

@@ -209,7 +209,7 @@ func TestFault_S1_TorturePowerCut(t *testing.T) {
 	}
 	s := seed(t)
 	rng := rand.New(rand.NewPCG(s, 2))
-	dir, steps, per := t.TempDir(), 60, 3
+	dir, steps, per := t.TempDir(), 60/slower, 3
 	if long() {
 		steps, per = 600, 14
 	}

@@ -149,7 +149,7 @@ func TestFault_S12_BitFlipInOneGroup(t *testing.T) {
 
 func TestFault_S13_DamagedPages(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed(t), 4))
-	mutants := 12
+	mutants := 12 / slower
 	if long() {
 		mutants = 2000
 	}

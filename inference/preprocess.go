@@ -75,15 +75,6 @@ func (p *Preprocessor) ResizeWith(r Resizer) { p.fast, p.size = r, geometry{} }
 
 // Run fills the tensor from a packed 8-bit BGR picture; pix is only read.
 func (p *Preprocessor) Run(pix []byte, width, height, stride int) error {
-	if err := p.prepare(pix, width, height, stride); err != nil {
-		return err
-	}
-	p.write()
-	return nil
-}
-
-// prepare is the part of Run that needs the picture and does not touch the tensor.
-func (p *Preprocessor) prepare(pix []byte, width, height, stride int) error {
 	if width < 1 || height < 1 || width > maxFrame || height > maxFrame {
 		return fmt.Errorf("frame of %d × %d pixels; expected 1 to %d", width, height, maxFrame)
 	}
@@ -94,6 +85,7 @@ func (p *Preprocessor) prepare(pix []byte, width, height, stride int) error {
 		p.resize(width, height)
 	}
 	p.shrink(pix[p.size.sy*stride+3*p.size.sx:], stride)
+	p.write()
 	return nil
 }
 
@@ -119,7 +111,7 @@ func (p *Preprocessor) shrink(src []byte, stride int) {
 	}
 }
 
-// write fills the tensor with the frame that was prepared.
+// write fills the tensor with the resized picture.
 func (p *Preprocessor) write() {
 	g := &p.size
 	for y := range g.dy {

@@ -169,8 +169,9 @@ func TestFault_S13_DamagedPages(t *testing.T) {
 		},
 		"zeroed": func(b []byte) []byte { clear(b[rng.IntN(len(b)/page)*page:][:page]); return b },
 		"random": func(b []byte) []byte {
-			for i := range b[rng.IntN(len(b)/page)*page:][:page] {
-				b[i] = byte(rng.Uint32())
+			at := b[rng.IntN(len(b)/page)*page:][:page]
+			for i := range at {
+				at[i] = byte(rng.Uint32())
 			}
 			return b
 		},
@@ -214,7 +215,9 @@ func TestFault_S13_DamagedPages(t *testing.T) {
 			if s.State != stateOK {
 				t.Errorf("%s %d: %+v", kind, i, s)
 			}
-			if lost := n - len(frames); lost > 0 && s.Dropped["corrupt"] == 0 && s.Quarantined == 0 {
+			// A spoilt meta page looks like one torn by a power cut: bbolt takes the one before, and with it goes the last transaction,
+			// the one that said "clean". So the gap record of an unclean stop names its numbers.
+			if lost := n - len(frames); lost > 0 && s.Dropped["corrupt"] == 0 && s.Quarantined == 0 && gaps(rs) == 0 {
 				t.Errorf("%s %d: %d results are gone and nothing is counted: %+v", kind, i, lost, s)
 			}
 			saved, aside = saved+len(frames), aside+int(s.Quarantined)
@@ -337,4 +340,14 @@ func TestSalvageThatFails(t *testing.T) {
 			t.Errorf("%q was taken for a salvage", s)
 		}
 	}
+}
+
+// gaps counts the records that own up to numbers.
+func gaps(rs []rec) (n int) {
+	for _, r := range rs {
+		if r.gap != nil {
+			n++
+		}
+	}
+	return n
 }

@@ -189,31 +189,11 @@ func (d *diskWorker) complete(c *change, last bool) {
 	o.num.want = false
 	ahead := max(o.num.next+reserveAhead, o.num.reserved)
 	c.state = state{epoch: o.num.epoch, low: o.low(), next: o.num.next, reserved: ahead, session: o.session.last}
-	if last {
+	if last && c.state.low == o.num.next { // if more is to follow, that may fail
 		c.state.clean, c.state.reserved = true, o.num.next
 	}
 	o.onDisk.busyAt = time.Now()
 	kick(o.sealer) // it watches how long this takes
-}
-
-// low is the lowest number that is safe nowhere once c is committed: of a group that has been offered and is not acknowledged yet.
-func (o *Outbox) low() uint64 {
-	low := o.num.next
-	for i := range o.groups.pend {
-		for _, g := range o.groups.pend[i].all() {
-			if !g.gone && !g.onDisk && !g.moving && g.epoch == o.num.epoch {
-				low = min(low, g.first)
-			}
-		}
-	}
-	return low
-}
-
-// giveKey gives a place on disk to a group whose numbers are of another epoch: as many numbers of this one, which a gap record then names.
-func (o *Outbox) giveKey(g *group) {
-	g.key = o.num.next
-	o.num.next += uint64(g.count)
-	o.addGap(gap{epoch: o.num.epoch, from: g.key, to: o.num.next - 1, reason: "restart"})
 }
 
 // commit applies a change and tells everyone concerned. It always returns nil: a failure is dealt with here.

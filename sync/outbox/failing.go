@@ -101,25 +101,28 @@ func (o *Outbox) stall(now time.Time) (at time.Time) {
 	return time.Time{}
 }
 
-// shut commits all that is held and closes the file in order.
+// shut commits all that is held and closes the file in order. A failure may pass: it is tried again for a moment.
 func (d *diskWorker) shut() {
-	if d.s == nil {
-		d.next = time.Time{}
-		if d.open() != nil {
-			return
-		}
-	}
-	for tries := 0; tries < 1000 && d.s != nil; tries++ {
-		c, _ := d.plan(true)
-		_ = d.commit(c)
+	const patience, pause = time.Second, 50 * time.Millisecond
+	until := time.Now().Add(patience)
+	for tries := 0; tries < 1000; tries++ {
 		if d.s == nil {
-			if d.failures > 5 || d.open() != nil {
+			err := d.open()
+			if errors.Is(err, ErrLocked) || err != nil && time.Now().After(until) {
 				return
 			}
-			continue
+			if err != nil {
+				time.Sleep(pause)
+				continue
+			}
 		}
+		c, _ := d.plan(true)
+		_ = d.commit(c)
 		if d.s != nil && d.idle() {
 			break
+		}
+		if d.s == nil && time.Now().After(until) {
+			return
 		}
 	}
 	d.drop()

@@ -20,6 +20,7 @@ type group struct {
 	gone    bool      // acknowledged or dropped
 	refused bool      // for ever: to be split
 	due     time.Time // when to commit
+	names   uint64    // the lowest number that its gap records speak of; 0: it holds none
 	receipt *Receipt  // not resolved yet
 }
 

@@ -42,6 +42,12 @@ func (o *Outbox) sealGaps() []*group {
 		return nil
 	}
 	bs := gapBatches(&o.cfg, o.gaps, o.num.epoch)
+	names := o.num.next
+	for _, g := range o.gaps {
+		if g.epoch == o.num.epoch && g.from > 0 {
+			names = min(names, g.from)
+		}
+	}
 	o.gaps = nil
 	var out []*group
 	for _, b := range bs {
@@ -49,11 +55,34 @@ func (o *Outbox) sealGaps() []*group {
 		o.num.next += uint64(len(b.ends)) // perhaps beyond what is reserved: nobody sees them before the commit that reserves more
 		g := o.seal(b, o.num.epoch, first, time.Now())
 		g.live = o.link && !o.closing
-		g.due = time.Time{}
+		g.due, g.names = time.Time{}, names
 		o.groups.add(g)
 		out = append(out, g)
 	}
 	return out
+}
+
+// low is the lowest number that is safe nowhere once c is committed: of a group that is neither acknowledged nor in it, or that such a group speaks of.
+func (o *Outbox) low() uint64 {
+	low := o.num.next
+	for i := range o.groups.pend {
+		for _, g := range o.groups.pend[i].all() {
+			if !g.gone && !g.onDisk && !g.moving && g.epoch == o.num.epoch {
+				low = min(low, g.first)
+				if g.names > 0 {
+					low = min(low, g.names)
+				}
+			}
+		}
+	}
+	return low
+}
+
+// giveKey gives a place on disk to a group whose numbers are of another epoch: as many numbers of this one, which a gap record then names.
+func (o *Outbox) giveKey(g *group) {
+	g.key = o.num.next
+	o.num.next += uint64(g.count)
+	o.addGap(gap{epoch: o.num.epoch, from: g.key, to: o.num.next - 1, reason: "restart"})
 }
 
 func gapBatches(cfg *Config, gaps []gap, epoch string) []*batch {

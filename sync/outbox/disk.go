@@ -294,12 +294,16 @@ func (d *diskWorker) look() {
 		if d.s.st.streams[i].groups == 0 {
 			continue
 		}
-		t := d.s.sealedAt(i, func(key uint64) bool {
+		t, err := d.s.sealedAt(i, func(key uint64) bool {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			b := o.groups.busy[key]
 			return b != nil && b.gone
 		})
+		if err != nil { // bbolt may hold its locks for ever: it must not be asked again
+			d.fail(fmt.Errorf("read: %w", err))
+			return
+		}
 		if !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
 			oldest = t
 		}

@@ -41,6 +41,9 @@ func (d *diskWorker) open() error {
 	}
 	d.readFail = 0
 	d.ready()
+	if d.s == nil {
+		return fmt.Errorf("read %s: the disk failed", path)
+	}
 	return nil
 }
 

@@ -52,12 +52,15 @@ func (s *store) read(rank int, from uint64, skip func(key uint64) bool) (g *grou
 		}
 		return nil
 	})
+	if err != nil {
+		s.fault = err
+	}
 	return g, bad, ok, err
 }
 
 // sealedAt is when the first group of a stream that skip does not refuse was sealed; zero when there is none.
-func (s *store) sealedAt(rank int, skip func(key uint64) bool) (t time.Time) {
-	_ = guard(func() error {
+func (s *store) sealedAt(rank int, skip func(key uint64) bool) (t time.Time, err error) {
+	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			b, err := streamBucket(tx, rank)
 			if err != nil {
@@ -74,7 +77,7 @@ func (s *store) sealedAt(rank int, skip func(key uint64) bool) (t time.Time) {
 			return nil
 		})
 	})
-	return t
+	return t, err
 }
 
 // trim tells the kernel that the mapped pages read so far are not needed: they would count as resident for as long as memory is plenty.

@@ -27,6 +27,7 @@ type store struct {
 	log     *bailout
 	path    string
 	st      state // as on disk
+	fault   error // of a reading: bbolt may hold its locks for ever, and must not be asked again
 	dead    int64
 	high    int // pages the file has ever used
 	cap     int // pages it may use; less than configured while the disk is full
@@ -187,6 +188,9 @@ func (s *store) close() {
 // update runs one write transaction. It does without DB.Update: after a panic that one rolls back by walking the whole tree again,
 // in a goroutine where a second fault would end the process. See also bailout.
 func (s *store) update(fn func(tx *bbolt.Tx) error) error {
+	if s.fault != nil {
+		return s.fault
+	}
 	return guard(func() error {
 		tx, err := s.db.Begin(true)
 		if err != nil {

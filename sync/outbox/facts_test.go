@@ -14,7 +14,6 @@ type facts struct {
 	session      uint64
 	damaged      bool
 	diedAt       int64 // ms
-	lying        bool  // the disk says that it wrote what it did not
 }
 
 func newFacts() *facts {
@@ -22,7 +21,7 @@ func newFacts() *facts {
 }
 
 func (f *facts) clone() *facts {
-	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged, f.diedAt, f.lying}
+	return &facts{maps.Clone(f.safe), maps.Clone(f.acking), maps.Clone(f.sent), f.session, f.damaged, f.diedAt}
 }
 
 func (f *facts) hear(line string) {

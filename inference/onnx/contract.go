@@ -33,22 +33,22 @@ func bind(g *graph, s *inference.Spec) (*binding, error) {
 
 func pickInput(g *graph, s *inference.Spec) (*value, error) {
 	if len(g.inputs) != 1 {
-		return nil, refuse(inference.CodeContract, "use a model whose only input is the picture", "the model has %d inputs (%s)", len(g.inputs), names(g.inputs))
+		return nil, refuse(inference.CodeContract, "use a model whose only input is the picture", "the model has %d inputs (%s)", len(g.inputs), inference.QuoteNames(g.inputs, func(p value) string { return p.name }))
 	}
 	in := &g.inputs[0]
 	next := "correct input in manifest.json"
 	if s.Input.Name != "" && s.Input.Name != in.name {
-		return nil, refuse(inference.CodeContract, next, "the model's input is called %s; the manifest says %q", quote(in.name), s.Input.Name)
+		return nil, refuse(inference.CodeContract, next, "the model's input is called %s; the manifest says %q", inference.Quote(in.name), s.Input.Name)
 	}
 	if typeName(in.dtype) != string(s.Input.DType) {
-		return nil, refuse(inference.CodeContract, next, "input %s is %s; the manifest says %s", quote(in.name), typeName(in.dtype), s.Input.DType)
+		return nil, refuse(inference.CodeContract, next, "input %s is %s; the manifest says %s", inference.Quote(in.name), typeName(in.dtype), s.Input.DType)
 	}
 	want := s.Input.Shape()
 	if !sameShape(in.dims, want) {
 		if slices.Contains(in.dims[min(1, len(in.dims)):], -1) || !in.shape {
 			next = "export the model with a fixed width and height"
 		}
-		return nil, refuse(inference.CodeContract, next, "input %s has the shape %s; the manifest says %v (%s)", quote(in.name), shapeName(in), want, s.Input.Layout)
+		return nil, refuse(inference.CodeContract, next, "input %s has the shape %s; the manifest says %v (%s)", inference.Quote(in.name), shapeName(in), want, s.Input.Layout)
 	}
 	return in, nil
 }
@@ -62,14 +62,14 @@ func pickOutput(g *graph, s *inference.Spec) (*value, error) {
 	case s.Output.Name != "":
 		i = slices.IndexFunc(g.outputs, func(v value) bool { return v.name == s.Output.Name })
 		if i < 0 {
-			return nil, refuse(inference.CodeContract, next, "the model has no output %q; it has %s", s.Output.Name, names(g.outputs))
+			return nil, refuse(inference.CodeContract, next, "the model has no output %q; it has %s", s.Output.Name, inference.QuoteNames(g.outputs, func(p value) string { return p.name }))
 		}
 	case len(g.outputs) > 1:
-		return nil, refuse(inference.CodeContract, "name one as output.name in manifest.json", "the model has %d outputs (%s)", len(g.outputs), names(g.outputs))
+		return nil, refuse(inference.CodeContract, "name one as output.name in manifest.json", "the model has %d outputs (%s)", len(g.outputs), inference.QuoteNames(g.outputs, func(p value) string { return p.name }))
 	}
 	out := &g.outputs[i]
 	if typeName(out.dtype) != string(s.Output.Type()) {
-		return nil, refuse(inference.CodeContract, next, "output %s is %s; the manifest says %s", quote(out.name), typeName(out.dtype), s.Output.Type())
+		return nil, refuse(inference.CodeContract, next, "output %s is %s; the manifest says %s", inference.Quote(out.name), typeName(out.dtype), s.Output.Type())
 	}
 	return out, nil
 }
@@ -84,7 +84,7 @@ func outputShape(out *value, labels int) ([]int, error) {
 	for i, d := range out.dims {
 		switch {
 		case d >= 1<<31 || n > 1<<31:
-			return nil, refuse(inference.CodeContract, "use another model", "output %s has the shape %s", quote(out.name), shapeName(out))
+			return nil, refuse(inference.CodeContract, "use another model", "output %s has the shape %s", inference.Quote(out.name), shapeName(out))
 		case d > 0:
 			shape[i] = int(d)
 		case i == 0:
@@ -92,7 +92,7 @@ func outputShape(out *value, labels int) ([]int, error) {
 		case open < 0:
 			shape[i], open = 1, i
 		default:
-			return nil, refuse(inference.CodeContract, "export the model with a fixed output", "output %s has the shape %s", quote(out.name), shapeName(out))
+			return nil, refuse(inference.CodeContract, "export the model with a fixed output", "output %s has the shape %s", inference.Quote(out.name), shapeName(out))
 		}
 		n *= shape[i]
 	}
@@ -101,7 +101,7 @@ func outputShape(out *value, labels int) ([]int, error) {
 		n = labels
 	}
 	if n != labels || len(shape) > 1 && shape[0] != 1 {
-		return nil, refuse(inference.CodeLabels, "give the label file that belongs to this model", "output %s has the shape %s, %d values; the label file has %d labels", quote(out.name), shapeName(out), n, labels)
+		return nil, refuse(inference.CodeLabels, "give the label file that belongs to this model", "output %s has the shape %s, %d values; the label file has %d labels", inference.Quote(out.name), shapeName(out), n, labels)
 	}
 	return shape, nil
 }
@@ -110,17 +110,6 @@ func outputShape(out *value, labels int) ([]int, error) {
 func sameShape(dims []int64, want []int) bool {
 	return slices.EqualFunc(dims, want, func(d int64, w int) bool { return d == int64(w) }) ||
 		len(dims) == len(want) && dims[0] == -1 && slices.EqualFunc(dims[1:], want[1:], func(d int64, w int) bool { return d == int64(w) })
-}
-
-func names(vs []value) string {
-	var out []string
-	for _, v := range vs[:min(len(vs), 8)] {
-		out = append(out, quote(v.name))
-	}
-	if len(vs) > 8 {
-		out = append(out, "…")
-	}
-	return strings.Join(out, ", ")
 }
 
 func shapeName(v *value) string {

@@ -187,9 +187,9 @@ func (w *walker) tensor(b []byte) (name string, err error) {
 	case err != nil:
 		return name, err
 	case external:
-		return name, refuse(inference.CodeExternalData, "export the model with its weights inside, in one file", "tensor %s wants to read its data from another file", quote(name))
+		return name, refuse(inference.CodeExternalData, "export the model with its weights inside, in one file", "tensor %s wants to read its data from another file", inference.Quote(name))
 	case elements > 8*carried+8: // the smallest elements are half a byte
-		return name, refuse(inference.CodeBudget, "fetch or export the model again", "tensor %s declares %s values and carries %d bytes", quote(name), count(elements), carried)
+		return name, refuse(inference.CodeBudget, "fetch or export the model again", "tensor %s declares %s values and carries %d bytes", inference.Quote(name), count(elements), carried)
 	}
 	return name, nil
 }
@@ -252,14 +252,6 @@ func (v *value) tensorType(b []byte) error {
 		}
 		return nil
 	})
-}
-
-// quote keeps a foreign name printable and short.
-func quote(s string) string {
-	if len(s) > 60 {
-		s = s[:60] + "…"
-	}
-	return fmt.Sprintf("%q", s)
 }
 
 func refuse(code, next, format string, args ...any) *inference.Refusal {

@@ -173,7 +173,7 @@ func (e *engine) tensor(output C.int, index C.size_t, p *port, unnamed string) (
 		width = 4
 	}
 	if data == nil || int(size) != n*width {
-		return nil, inference.Refuse(inference.CodeContract, "report this model", "%s %s has %d bytes for %d values of %s", unnamed, quote(t.Name), size, n, t.DType)
+		return nil, inference.Refuse(inference.CodeContract, "report this model", "%s %s has %d bytes for %d values of %s", unnamed, inference.Quote(t.Name), size, n, t.DType)
 	}
 	switch t.DType {
 	case inference.Float32:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"heron/inference"
 )
@@ -30,17 +29,17 @@ func contract(next, format string, args ...any) *inference.Refusal {
 
 func checkInput(m *model, s *inference.Spec) error {
 	if len(m.inputs) != 1 {
-		return contract("use a model whose only input is the picture", "the model has %d inputs (%s)", len(m.inputs), names(m.inputs))
+		return contract("use a model whose only input is the picture", "the model has %d inputs (%s)", len(m.inputs), inference.QuoteNames(m.inputs, func(p tensor) string { return p.name }))
 	}
 	in, next := &m.inputs[0], "correct input in manifest.json"
 	if s.Input.Name != "" && s.Input.Name != in.name {
-		return contract(next, "the model's input is called %s; the manifest says %q", quote(in.name), s.Input.Name)
+		return contract(next, "the model's input is called %s; the manifest says %q", inference.Quote(in.name), s.Input.Name)
 	}
 	if typeName(in.kind) != string(s.Input.DType) {
-		return contract(next, "input %s is %s; the manifest says %s", quote(in.name), typeName(in.kind), s.Input.DType)
+		return contract(next, "input %s is %s; the manifest says %s", inference.Quote(in.name), typeName(in.kind), s.Input.DType)
 	}
 	if want := s.Input.Shape(); !slices.Equal(in.shape, want) {
-		return contract(next+", or export the model with a fixed width and height", "input %s has the shape %v; the manifest says %v (%s)", quote(in.name), in.shape, want, s.Input.Layout)
+		return contract(next+", or export the model with a fixed width and height", "input %s has the shape %v; the manifest says %v (%s)", inference.Quote(in.name), in.shape, want, s.Input.Layout)
 	}
 	if s.Input.Quant == nil && s.Input.DType == inference.Uint8 {
 		return nil // raw pixels
@@ -55,29 +54,29 @@ func pickOutput(m *model, s *inference.Spec) (int, error) {
 	case s.Output.Name != "":
 		i := slices.IndexFunc(m.outputs, func(t tensor) bool { return t.name == s.Output.Name })
 		if i < 0 {
-			return 0, contract("correct output in manifest.json", "the model has no output %q; it has %s", s.Output.Name, names(m.outputs))
+			return 0, contract("correct output in manifest.json", "the model has no output %q; it has %s", s.Output.Name, inference.QuoteNames(m.outputs, func(p tensor) string { return p.name }))
 		}
 		return i, nil
 	case len(m.outputs) > 1:
-		return 0, contract("name one as output.name in manifest.json", "the model has %d outputs (%s)", len(m.outputs), names(m.outputs))
+		return 0, contract("name one as output.name in manifest.json", "the model has %d outputs (%s)", len(m.outputs), inference.QuoteNames(m.outputs, func(p tensor) string { return p.name }))
 	}
 	return 0, nil
 }
 
 func checkOutput(out *tensor, s *inference.Spec) error {
 	if typeName(out.kind) != string(s.Output.Type()) {
-		return contract("correct output in manifest.json", "output %s is %s; the manifest says %s", quote(out.name), typeName(out.kind), s.Output.Type())
+		return contract("correct output in manifest.json", "output %s is %s; the manifest says %s", inference.Quote(out.name), typeName(out.kind), s.Output.Type())
 	}
 	n := 1
 	for _, d := range out.shape {
 		if d < 1 || d > 1<<24 || n > 1<<24 {
-			return contract("export the model with a fixed output", "output %s has the shape %v", quote(out.name), out.shape)
+			return contract("export the model with a fixed output", "output %s has the shape %v", inference.Quote(out.name), out.shape)
 		}
 		n *= d
 	}
 	if n != len(s.Labels) || len(out.shape) > 1 && out.shape[0] != 1 {
 		return inference.Refuse(inference.CodeLabels, "give the label file that belongs to this model",
-			"output %s has the shape %v, %d values; the label file has %d labels", quote(out.name), out.shape, n, len(s.Labels))
+			"output %s has the shape %v, %d values; the label file has %d labels", inference.Quote(out.name), out.shape, n, len(s.Labels))
 	}
 	return checkQuant("output", out, s.Output.Type(), s.Output.Quant)
 }
@@ -89,36 +88,17 @@ func checkQuant(which string, t *tensor, kind inference.DType, q *inference.Quan
 	}
 	if t.quant == nil || t.quant.Scale == 0 {
 		if q == nil {
-			return contract(fmt.Sprintf(`write %s.quant {"scale":…,"zero_point":…} in manifest.json`, which), "neither the manifest nor the file says how %s %s is quantised", which, quote(t.name))
+			return contract(fmt.Sprintf(`write %s.quant {"scale":…,"zero_point":…} in manifest.json`, which), "neither the manifest nor the file says how %s %s is quantised", which, inference.Quote(t.name))
 		}
 		return nil
 	}
 	next := fmt.Sprintf(`write %s.quant {"scale":%v,"zero_point":%d} in manifest.json`, which, float32(t.quant.Scale), t.quant.ZeroPoint)
 	if q == nil {
-		return contract(next, "%s %s is quantised, and the manifest does not say how", which, quote(t.name))
+		return contract(next, "%s %s is quantised, and the manifest does not say how", which, inference.Quote(t.name))
 	}
 	if math.Abs(q.Scale-t.quant.Scale) <= slack*t.quant.Scale && q.ZeroPoint == t.quant.ZeroPoint {
 		return nil
 	}
 	return contract(next, "%s %s has the scale %v and the zero point %d; the manifest says %v and %d",
-		which, quote(t.name), float32(t.quant.Scale), t.quant.ZeroPoint, q.Scale, q.ZeroPoint)
-}
-
-func names(ts []tensor) string {
-	var out []string
-	for _, t := range ts[:min(len(ts), 8)] {
-		out = append(out, quote(t.name))
-	}
-	if len(ts) > 8 {
-		out = append(out, "…")
-	}
-	return strings.Join(out, ", ")
-}
-
-// quote keeps a foreign name printable and short.
-func quote(s string) string {
-	if len(s) > 60 {
-		s = s[:60] + "…"
-	}
-	return fmt.Sprintf("%q", s)
+		which, inference.Quote(t.name), float32(t.quant.Scale), t.quant.ZeroPoint, q.Scale, q.ZeroPoint)
 }

@@ -171,7 +171,7 @@ func view(t *tensor, at unsafe.Pointer, size int) (*inference.Tensor, error) {
 		n *= d
 	}
 	if uint64(size) != uint64(n)*bytesOf(t.kind) {
-		return nil, inference.Refuse(inference.CodeContract, "export the model with fixed shapes", "tensor %s has %d bytes; its shape in the file is %v", quote(t.name), size, t.shape)
+		return nil, inference.Refuse(inference.CodeContract, "export the model with fixed shapes", "tensor %s has %d bytes; its shape in the file is %v", inference.Quote(t.name), size, t.shape)
 	}
 	out := &inference.Tensor{Name: t.name, DType: inference.DType(typeName(t.kind)), Shape: t.shape}
 	switch out.DType {

@@ -1,0 +1,26 @@
+package inference
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Quote keeps a foreign name printable and short, for messages.
+func Quote(s string) string {
+	if len(s) > 60 {
+		s = s[:60] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// QuoteNames lists the quoted names of a model's parts, the first eight of them.
+func QuoteNames[T any](parts []T, name func(T) string) string {
+	var out []string
+	for _, p := range parts[:min(len(parts), 8)] {
+		out = append(out, Quote(name(p)))
+	}
+	if len(parts) > 8 {
+		out = append(out, "…")
+	}
+	return strings.Join(out, ", ")
+}

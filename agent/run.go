@@ -109,7 +109,10 @@ func (a *Agent) wait(ctx context.Context, ended <-chan *part, eyes *part) error 
 
 // hopeless ends a run that should end by itself and cannot: a camera without a model never comes to its end.
 func (a *Agent) hopeless() error {
-	if s := a.visionStats(); a.opt.UntilDrained && len(s.Refusals) > 0 {
+	if !a.opt.UntilDrained {
+		return nil
+	}
+	if s := a.visionStats(); len(s.Refusals) > 0 {
 		return fmt.Errorf("model slot %s: %s; %s", s.Refusals[0].Slot, s.Refusals[0].Reason, s.Refusals[0].NextStep)
 	}
 	return nil

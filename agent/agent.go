@@ -127,14 +127,15 @@ func (a *Agent) buildVision() (err error) {
 			a.unpacked = append(a.unpacked, vision.Refused{Slot: m.Slot, Code: "bundle", Reason: err.Error(), NextStep: "check models[].bundle"})
 			continue
 		}
-		slots = append(slots, vision.SlotConfig{Slot: m.Slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads})
+		slots = append(slots, vision.SlotConfig{Slot: m.Slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads, Spin: m.Spin})
 		for _, cam := range m.Cameras {
 			of[cam] = m.Slot
 		}
 	}
 	cams := make([]vision.CameraConfig, 0, len(a.conf.Cameras))
 	for _, c := range a.conf.Cameras {
-		cams = append(cams, vision.CameraConfig{Name: c.Name, Source: c.Source, Width: c.Size.Width, Height: c.Size.Height, FPS: *c.FPS, Stall: c.Stall, Slot: of[c.Name]})
+		cams = append(cams, vision.CameraConfig{Name: c.Name, Source: c.Source, Width: c.Size.Width, Height: c.Size.Height, FPS: *c.FPS, Stall: c.Stall, Slot: of[c.Name],
+			View: c.View, Controls: c.Controls, Username: c.Credentials.Username, PasswordFile: c.Credentials.PasswordFile})
 	}
 	conf := vision.ClientConfig{
 		Socket: a.conf.Vision.Socket, Config: vision.Config{Cameras: cams, Slots: slots},

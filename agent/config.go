@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"heron/agent/events"
+	"heron/camera"
 )
 
 // Config is heron.yaml. docs/config.md is its manual; unknown keys are errors.
@@ -21,6 +22,7 @@ type Config struct {
 	Outbox  Outbox        `yaml:"outbox"`
 	Uplink  Uplink        `yaml:"uplink"`
 	Vision  Vision        `yaml:"vision"`
+	Board   Board         `yaml:"board"`
 	Status  Status        `yaml:"status"`
 	Log     Log           `yaml:"log"`
 }
@@ -38,6 +40,16 @@ type Camera struct {
 	FPS    *float64      `yaml:"fps"`   // frames classified a second, at most; 0 is every frame; default 10
 	Size   Size          `yaml:"size"`  // default: the camera's own
 	Stall  time.Duration `yaml:"stall"` // default 5s
+
+	View        camera.View       `yaml:",inline"` // rotate, flip, roi, masks
+	Controls    camera.Controls   `yaml:"controls"`
+	Credentials CameraCredentials `yaml:"credentials"`
+}
+
+// CameraCredentials are those of a network camera.
+type CameraCredentials struct {
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
 }
 
 // Model is one model slot.
@@ -46,6 +58,7 @@ type Model struct {
 	Bundle  string      `yaml:"bundle"`
 	Engine  EngineOrder `yaml:"engine"`  // default auto
 	Threads int         `yaml:"threads"` // default: the engine's choice
+	Spin    bool        `yaml:"spin"`    // default false: the engine's threads sleep while they wait
 	Cameras []string    `yaml:"cameras"` // default: all cameras
 }
 
@@ -82,6 +95,12 @@ type Vision struct {
 	Inference time.Duration `yaml:"inference"`  // one inference may take so long; default 5s
 	Load      time.Duration `yaml:"load"`       // loading the models may take so long; default 20s
 	MaxMemory Bytes         `yaml:"max_memory"` // resident; default 1GiB
+}
+
+// Board says what to do when the board itself is in trouble.
+type Board struct {
+	Adapt *bool   `yaml:"adapt"` // classify less often while the board throttles or inference falls behind; default true
+	Hot   float64 `yaml:"hot"`   // °C of the hottest zone from which on that happens; default 80
 }
 
 // Status is the local page.
@@ -230,6 +249,11 @@ func (c *Config) Defaults() {
 	setDefault(&c.Vision.Inference, 5*time.Second)
 	setDefault(&c.Vision.Load, 20*time.Second)
 	setDefault(&c.Vision.MaxMemory, 1<<30)
+	if c.Board.Adapt == nil {
+		adapt := true
+		c.Board.Adapt = &adapt
+	}
+	setDefault(&c.Board.Hot, 80)
 	setDefault(&c.Status.Listen, "127.0.0.1:8642")
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "auto")

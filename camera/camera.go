@@ -57,6 +57,11 @@ type Options struct {
 	FPS           float64       // how often Next hands a frame on, at most; 0 is every frame
 	OpenTimeout   time.Duration // bound given to drivers that take one; 0 is the driver's default
 	ReadTimeout   time.Duration
+
+	View         View     // applied to each frame before it is handed on
+	Controls     Controls // of the camera itself
+	Username     string   // of a network camera
+	PasswordFile string   // … read at each opening; the password is never part of Source, a message or an argument
 }
 
 // Opener opens the device an Options names. A driver returns ErrNotMine for a source scheme that it does not serve.

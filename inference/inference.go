@@ -56,6 +56,8 @@ type Model struct {
 	Bytes   []byte // owned by the caller; an engine that needs them after Open copies or keeps them
 	Spec    *Spec  // Input and Output as the engine's entry in the manifest has them
 	Threads int    // 0 lets the engine choose
+	Spin    bool   // let threads wait busily, where the engine can be told
+	Weights []byte // a second file that belongs to Bytes, checked like it (OpenVINO IR: the .bin beside the .xml); nil: none
 }
 
 // Opener loads a model, checks it against m.Spec (inputs, names, shape, dtype, label count) and returns an engine.

@@ -30,7 +30,8 @@ const idleFPS = 5
 
 func (s *server) newCam(c CameraConfig) *cam {
 	m := &cam{s: s, cfg: c, slot: s.slots[c.Slot]}
-	o := camera.Options{Name: c.Name, Source: c.Source, Width: c.Width, Height: c.Height, FPS: c.FPS}
+	o := camera.Options{Name: c.Name, Source: c.Source, Width: c.Width, Height: c.Height, FPS: c.FPS,
+		View: c.View, Controls: c.Controls, Username: c.Username, PasswordFile: c.PasswordFile}
 	o.ReadTimeout = c.Stall * 4 / 5 // a driver that can give up by itself does so first: that costs one camera, not the process
 	if m.slot == nil && o.FPS == 0 {
 		o.FPS = idleFPS

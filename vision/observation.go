@@ -8,6 +8,7 @@ package vision
 import (
 	"time"
 
+	"heron/camera"
 	"heron/inference"
 )
 
@@ -38,6 +39,11 @@ type CameraConfig struct {
 	FPS    float64       `json:"fps"`   // how often to classify at most; 0 is every frame
 	Stall  time.Duration `json:"stall"` // no new frame for so long: the source is replaced
 	Slot   string        `json:"slot"`  // model slot that classifies it; empty: none
+
+	View         camera.View     `json:"view,omitzero"`
+	Controls     camera.Controls `json:"controls,omitzero"`
+	Username     string          `json:"username,omitempty"`
+	PasswordFile string          `json:"password_file,omitempty"` // read by heron-vision
 }
 
 // SlotConfig is one model slot.
@@ -46,6 +52,7 @@ type SlotConfig struct {
 	Bundle  string   `json:"bundle"`  // a folder (heron has unpacked archives)
 	Engines []string `json:"engines"` // in order of preference; empty: the bundle's own order
 	Threads int      `json:"threads"` // 0: the engine's choice
+	Spin    bool     `json:"spin"`    // let the engine's threads wait busily: faster, and a core is never free
 }
 
 // Config is all that heron-vision is told at start; a change of it is a new process.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+	"time"
 )
 
 // Snapshot copies the newest frame that the consumer has been given into dst, reusing dst.Pix where it is large enough.
@@ -71,4 +72,14 @@ func (f *Frame) mean(x0, y0, x1, y1 int) (b, g, r byte) {
 	}
 	n := (x1 - x0) * (y1 - y0)
 	return byte(sb / n), byte(sg / n), byte(sr / n)
+}
+
+// Newest names the frame that Snapshot would copy, without copying it; false before the first.
+func (s *Source) Newest() (seq uint64, at time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		return 0, time.Time{}, false
+	}
+	return s.last.Seq, s.last.At, true
 }

@@ -12,6 +12,22 @@ type ticks struct {
 	next   time.Time
 }
 
+// period is the time between two frames at fps a second, an hour at most; 0, every frame, has none.
+func period(fps float64) time.Duration {
+	if fps <= 0 {
+		return 0
+	}
+	return time.Duration(min(float64(time.Second)/fps, float64(time.Hour)))
+}
+
+// SetFPS bounds a live camera to fps frames a second, below its configured rate, from the next frame on; 0 takes the bound away.
+// Files and folders are never slowed: nobody is served by their pictures coming later. It may be called from any goroutine.
+func (s *Source) SetFPS(fps float64) {
+	s.mu.Lock()
+	s.limit = max(0, fps)
+	s.mu.Unlock()
+}
+
 func (t *ticks) wait(ctx context.Context) error {
 	d := time.Until(t.next)
 	if t.period == 0 || t.next.IsZero() || d <= 0 {

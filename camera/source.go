@@ -41,8 +41,10 @@ type Source struct {
 	over     error  // io.EOF or ErrStopped
 	demand   demand
 	stats    progress
+	limit    float64 // of SetFPS
 
-	ticks ticks // the consumer's
+	ticks ticks  // the consumer's
+	view  viewer // the reader's
 }
 
 // New makes a Source; nothing is opened before Run.
@@ -55,14 +57,16 @@ func New(c Config) (*Source, error) {
 	case c.FPS < 0 || c.FPS > 1000:
 		return nil, fmt.Errorf("camera %q: fps %v is not between 0 and 1000", c.Name, c.FPS)
 	}
+	if err := errors.Join(c.View.Validate(), c.Controls.Validate()); err != nil {
+		return nil, fmt.Errorf("camera %q: %w", c.Name, err)
+	}
 	if c.StopTimeout <= 0 {
 		c.StopTimeout = 2 * time.Second
 	}
-	s := &Source{config: c, fresh: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	s := &Source{config: c, fresh: make(chan struct{}, 1), room: make(chan struct{}, 1), view: newViewer(c.View)}
+	s.config.Note = s.note
 	s.stats.state = Opening
-	if c.FPS > 0 {
-		s.ticks.period = time.Duration(float64(time.Second) / c.FPS)
-	}
+	s.ticks.period = period(c.FPS)
 	return s, nil
 }
 
@@ -126,6 +130,10 @@ func (s *Source) take() (*Frame, error) {
 	}
 	s.ready, s.last, s.lastHeld = nil, f, true
 	now := time.Now()
+	s.ticks.period = period(s.config.FPS)
+	if s.stats.live {
+		s.ticks.period = max(s.ticks.period, period(s.limit))
+	}
 	s.ticks.taken(now)
 	s.demand.served(now, s.ticks.next)
 	signal(s.room)

@@ -6,6 +6,7 @@ package camera
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -62,6 +63,17 @@ type Options struct {
 	Controls     Controls // of the camera itself
 	Username     string   // of a network camera
 	PasswordFile string   // … read at each opening; the password is never part of Source, a message or an argument
+
+	// Note tells people of something that did not keep the camera from opening: a control that it lacks, another node than before.
+	// A Source shows it as its LastError; it may be nil: use Tell.
+	Note func(what string)
+}
+
+// Tell passes what on to Note, where there is one.
+func (o Options) Tell(format string, args ...any) {
+	if o.Note != nil {
+		o.Note(fmt.Sprintf(format, args...))
+	}
 }
 
 // Opener opens the device an Options names. A driver returns ErrNotMine for a source scheme that it does not serve.

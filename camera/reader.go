@@ -10,7 +10,7 @@ import (
 
 const (
 	backoffMin  = 100 * time.Millisecond
-	backoffMax  = 10 * time.Second
+	backoffMax  = 3 * time.Second  // so that a camera that is back is seen at once: a try costs next to nothing
 	goodFor     = 10 * time.Second // a session that lasted so long starts the back-off anew
 	maxInARow   = 10               // temporary failures in a row that a live device is forgiven
 	clockJumped = 5 * time.Second  // driver's clock against ours, between two frames
@@ -105,8 +105,11 @@ func (s *Source) one(ctx context.Context, d Device, lossless bool) error {
 		s.discard(f)
 		return err
 	}
+	if s.view.needed {
+		s.view.apply(f)
+	}
 	if grabs {
-		s.decoded(now.Sub(began))
+		s.decoded(time.Since(began))
 	} else {
 		at = now
 		s.arrived(at)

@@ -30,7 +30,9 @@ type Stats struct {
 	Reopened   uint64 // tries to open the device anew after a failure
 	Errors     uint64 // failures to open, read or close
 	ClockJumps uint64 // times the driver's own timestamps went back or jumped; frames carry our clock
-	LastError  string // the latest failure, also after it was overcome
+	LastError  string // the latest failure or note, also after it was overcome
+
+	Jitter time.Duration // by how much the time between two frames differs from that between the two before, on average; live sources
 }
 
 // progress is what Stats is made of; the Source's mutex guards it.
@@ -47,6 +49,9 @@ type progress struct {
 	reopened      uint64
 	errors, jumps uint64
 	lastError     string
+	noted         string        // the last note
+	jitter        time.Duration // smoothed: by how much an interval differs from the one before
+	lastInterval  time.Duration
 }
 
 // Stats copies the counters. It never waits for the driver.
@@ -55,7 +60,7 @@ func (s *Source) Stats() Stats {
 	defer s.mu.Unlock()
 	p := &s.stats
 	out := Stats{State: p.state, Live: p.live, FrameAge: -1, Width: p.width, Height: p.height, Read: p.read, Dropped: p.dropped,
-		Reopened: p.reopened, Errors: p.errors, ClockJumps: p.jumps, LastError: p.lastError}
+		Reopened: p.reopened, Errors: p.errors, ClockJumps: p.jumps, LastError: p.lastError, Jitter: p.jitter}
 	if p.holding {
 		out.FrameAge = 0
 	} else if !p.newest.IsZero() {
@@ -111,7 +116,23 @@ func (s *Source) noteError(err error) {
 	s.mu.Unlock()
 }
 
+// note is Options.Note: said once, counted as no error.
+func (s *Source) note(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if what != s.stats.noted {
+		s.stats.noted, s.stats.lastError = what, what
+	}
+}
+
 func (p *progress) arrived(at time.Time) {
+	if !p.newest.IsZero() && p.state == Running {
+		interval := at.Sub(p.newest)
+		if p.lastInterval > 0 {
+			p.jitter += (max(interval-p.lastInterval, p.lastInterval-interval) - p.jitter) / 16 // as RFC 3550 does
+		}
+		p.lastInterval = interval
+	}
 	p.state = Running
 	p.read++
 	p.newest = at

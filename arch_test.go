@@ -20,10 +20,11 @@ var mayImport = []struct {
 }{
 	{"cmd/heron", []string{"agent/cli"}},
 	{"cmd/heron-vision", []string{"vision", "camera", "camera/*", "inference", "inference/*", "systemd", "internal/*"}},
-	{"agent", []string{"agent/events", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*"}},
-	{"agent/cli", []string{"agent", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*", "demo"}},
+	{"agent", []string{"agent/board", "agent/events", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*"}},
+	{"agent/cli", []string{"agent", "agent/board", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*", "demo"}},
 	{"agent/events", []string{"sync/message", "vision", "inference"}}, // inference: the scores inside an observation,
 	{"agent/status", nil},
+	{"agent/board", nil},
 	{"vision", []string{"camera", "inference", "internal/*"}},
 	{"camera", nil},
 	{"camera/*", []string{"camera"}},
@@ -35,7 +36,7 @@ var mayImport = []struct {
 	{"sync/models", []string{"internal/*"}},
 	{"firmware", []string{"internal/*"}},
 	{"systemd", nil},
-	{"internal/*", nil},
+	{"internal/*", []string{"internal/*"}},
 	{"demo", []string{"demo/*", "inference"}}, // inference: it reads its bundle's manifest
 	{"demo/*", []string{"sync/message"}},
 }
@@ -47,7 +48,8 @@ var address = map[string][]string{
 	"github.com/eclipse/paho.mqtt":          {"sync/uplink", "demo/cloud"},
 	"github.com/goccy/go-yaml":              {"agent"},
 	"github.com/google/renameio":            {"internal/atomicfile"},
-	"github.com/klauspost/compress":         {"sync/outbox", "sync/uplink", "sync/models", "demo/cloud"},
+	"github.com/klauspost/compress":         {"internal/delta", "sync/outbox", "sync/uplink", "sync/models", "demo/cloud"},
+	"github.com/hashicorp/go-retryablehttp": {"internal/fetch"},
 	"github.com/mochi-mqtt/server":          {"demo/cloud"},
 	"github.com/prometheus":                 {"agent/status"},
 	"github.com/spf13/cobra":                {"agent/cli"},

@@ -7,7 +7,7 @@ import (
 
 func TestAheadAnswersAsClassifyDoes(t *testing.T) {
 	open, _ := fakes(bright)
-	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, 1)
+	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,6 +100,8 @@ const (
 	CodeNotFinite        = "not-finite"        // an answer holds NaN or infinity
 	CodeNotProbabilities = "not-probabilities" // kind is probabilities, and an answer is outside 0…1
 	CodeGolden           = "golden"            // a golden picture got another answer
+	CodeHung             = "hung"              // it did not load or answer in time
+	CodeAvoided          = "avoided"           // it failed here before and is passed over for now
 )
 
 // Refuse makes a Refusal whose What is formatted.

@@ -95,7 +95,7 @@ func TestResizerLeavesFramesOfTheRightSize(t *testing.T) {
 // TestSlotHandsOnItsResizer: to frames of live cameras and to those prepared ahead.
 func TestSlotHandsOnItsResizer(t *testing.T) {
 	open, _ := fakes(bright)
-	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, 1)
+	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

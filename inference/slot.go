@@ -21,6 +21,8 @@ type Slot struct {
 	golden  []Golden
 	skipped []Skipped
 
+	reference, answer []float32 // of SelfTest: the first answer, and the present one
+
 	zero    time.Time    // Running's origin
 	started atomic.Int64 // nanoseconds since zero + 1; 0 between inferences
 	done    atomic.Uint64
@@ -49,18 +51,32 @@ type SlotStats struct {
 	Running  time.Duration // of the present inference; 0 between
 }
 
-// OpenSlot tries the bundle's candidates in order until one loads, fits its manifest and answers for a grey picture;
-// threads is handed to the engine (0: its choice). It may block for as long as a runtime does: whoever needs a bound watches the process.
+// Opening says how a slot is to be opened. The zero value is fine.
+type Opening struct {
+	Threads int                                // for the engine; 0: its choice
+	Spin    bool                               // let its threads wait busily
+	Avoid   map[string]string                  // engines to be passed over, with the reason
+	Within  time.Duration                      // one candidate may take so long, where its engine heeds a context; 0: as long as ctx
+	Trying  func(engine string)                // told before each candidate; nil: nobody
+	Check   func(context.Context, *Slot) error // judges a candidate that answers, as its golden pictures do; nil: nobody
+}
+
+// OpenSlot tries the bundle's candidates in order until one loads, fits its manifest, answers for a grey picture and passes o.Check.
+// It may block for as long as a runtime does: whoever needs a bound watches the process.
 // The error is a *Refusal (the only candidate's own, or one that names all of them) or ctx's. A file that is not the one the manifest names
 // ends the search: such a bundle is not to be trusted at all.
-func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, threads int) (*Slot, error) {
+func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, o Opening) (*Slot, error) {
 	s := &Slot{golden: b.Manifest.Golden, zero: time.Now()}
 	for _, name := range b.Missing {
 		s.skip(name, Refuse(CodeEngine, "", "the bundle has no entry for it"))
 	}
 	var refusals []error
 	for _, c := range b.Candidates {
-		err := s.open(ctx, b, c, openers, threads)
+		if why, ok := o.Avoid[c.Engine]; ok {
+			s.skip(c.Engine, Refuse(CodeAvoided, "", "%s", why))
+			continue
+		}
+		err := s.open(ctx, b, c, openers, o)
 		if err == nil {
 			return s, nil
 		}
@@ -100,7 +116,10 @@ func (s *Slot) noEngine(b *Bundle, refusals []error) error {
 	return r
 }
 
-func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[string]Opener, threads int) error {
+func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[string]Opener, o Opening) error {
+	if o.Trying != nil {
+		o.Trying(c.Engine)
+	}
 	opener, ok := openers[c.Engine]
 	if !ok {
 		return Refuse(CodeEngine, "use a bundle or a build that has one of these", "this heron-vision has no engine %q; it has %s", c.Engine, strings.Join(sortedKeys(openers), ", "))
@@ -109,13 +128,33 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 	if err != nil {
 		return err
 	}
-	m.Threads = threads
+	m.Threads, m.Spin = o.Threads, o.Spin
+	within := ctx
+	if o.Within > 0 {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, o.Within)
+		defer cancel()
+	}
+	err = s.load(within, c, m, opener, o)
+	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
+		return &Refusal{Code: CodeHung, What: fmt.Sprintf("%s: the model was not loaded within %v on %s", c.File, o.Within, c.Engine), NextStep: "use another model or engine", Err: err}
+	}
+	return err
+}
+
+// load opens the engine and judges its first answers.
+func (s *Slot) load(ctx context.Context, c Candidate, m Model, opener Opener, o Opening) error {
 	e, err := opener(ctx, m)
 	if err != nil {
 		return err
 	}
-	if err := s.join(ctx, m.Spec, e); err != nil {
+	err = s.join(ctx, m.Spec, e)
+	if err == nil && o.Check != nil {
+		err = o.Check(ctx, s)
+	}
+	if err != nil {
 		_ = e.Close() // the model's fault is what matters
+		s.engine = nil
 		return inFile(c.File, err)
 	}
 	return nil
@@ -174,15 +213,20 @@ func (s *Slot) infer(ctx context.Context, pix []byte, width, height, stride int)
 // run infers what the engine's tensor holds and decodes the answer.
 func (s *Slot) run(ctx context.Context, prep time.Duration) (Result, error) {
 	t0 := time.Now()
-	s.started.Store(int64(t0.Sub(s.zero)) + 1)
-	err := s.engine.Run(ctx)
-	s.started.Store(0)
+	err := s.runTimed(ctx)
 	r := Result{PrepMS: ms(prep), LatMS: ms(time.Since(t0))}
 	if err != nil {
 		return r, fmt.Errorf("infer: %w", err)
 	}
 	r.Top, err = s.decode.Top()
 	return r, err
+}
+
+// runTimed runs the engine where Running can see it.
+func (s *Slot) runTimed(ctx context.Context) error {
+	s.started.Store(int64(time.Since(s.zero)) + 1)
+	defer s.started.Store(0)
+	return s.engine.Run(ctx)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

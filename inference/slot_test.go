@@ -56,7 +56,7 @@ func refuser(code, what string) Opener {
 
 func TestSlotClassifies(t *testing.T) {
 	open, opened := fakes(bright)
-	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, 3)
+	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, Opening{Threads: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestSlotClassifies(t *testing.T) {
 func TestSlotFallsBack(t *testing.T) {
 	open, _ := fakes(bright)
 	b := bundle(t, nil, "c", "b", "a")
-	s, err := OpenSlot(t.Context(), b, map[string]Opener{"a": open, "b": refuser(CodeUnavailable, "no stick")}, 0)
+	s, err := OpenSlot(t.Context(), b, map[string]Opener{"a": open, "b": refuser(CodeUnavailable, "no stick")}, Opening{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestSlotRefusals(t *testing.T) {
 		}, []string{"b", "a"}, CodeDigest, "sub/m.b has the digest"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := OpenSlot(t.Context(), bundle(t, c.change, c.want...), c.openers, 0)
+			_, err := OpenSlot(t.Context(), bundle(t, c.change, c.want...), c.openers, Opening{})
 			if r := wantRefusal(t, err, c.code); r != nil && !strings.Contains(r.Error(), c.text) {
 				t.Errorf("says %q; want %q", r.Error(), c.text)
 			}
@@ -128,7 +128,7 @@ func TestSlotUnavailableCanBeAsked(t *testing.T) {
 		return nil, &Refusal{Code: CodeUnavailable, What: "no library", Err: ErrUnavailable}
 	}
 	for _, want := range []string{"b", "a"} { // one candidate, two candidates
-		if _, err := OpenSlot(t.Context(), bundle(t, nil, want), map[string]Opener{"a": gone, "b": gone}, 0); !errors.Is(err, ErrUnavailable) {
+		if _, err := OpenSlot(t.Context(), bundle(t, nil, want), map[string]Opener{"a": gone, "b": gone}, Opening{}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%v does not wrap ErrUnavailable", err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestSlotRunning(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, 0)
+	s, err := OpenSlot(t.Context(), bundle(t, nil), map[string]Opener{"a": open}, Opening{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestSlotGolden(t *testing.T) {
 	s, err := OpenSlot(t.Context(), bundle(t, func(m map[string]any) {
 		m["thresholds"] = map[string]any{"default": 1}
 		m["golden"] = []any{map[string]any{"input": "labels.txt", "top1": "ok", "score": 0.8, "tolerance": 0.01}}
-	}), map[string]Opener{"a": open}, 0)
+	}), map[string]Opener{"a": open}, Opening{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func pair(b *testing.B, seen func(uint64)) (*writer, func()) {
 	s, done := newSession(c, ours, nil), make(chan error, 1)
 	go func() { done <- s.read() }()
 	w, o := newWriter(theirs, 0), anObservation()
-	for _, err := range []error{w.send(kindHello, hello{Protocol: 1, PID: 1}), w.send(kindLoading, loading{"main"}), w.send(kindLoaded, loaded{"main", o.Model, o.Engine, 1})} {
+	for _, err := range []error{w.send(kindHello, hello{Protocol: 1, PID: 1}), w.send(kindLoading, loading{Slot: "main"}), w.send(kindLoaded, loaded{Slot: "main", Model: o.Model, Engine: o.Engine, TookMS: 1})} {
 		if err != nil {
 			b.Fatal(err)
 		}

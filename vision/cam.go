@@ -150,6 +150,9 @@ func (s *server) turn(ctx context.Context, sl *slot, m *model, f *camera.Frame, 
 	o.Top, o.LatMS, o.PrepMS = r.Top, r.LatMS, r.PrepMS
 	if err != nil {
 		o.Top, o.Error = nil, cleanText(err.Error())
+		if accelerated(m.Slot) && ctx.Err() == nil {
+			s.steady(ctx, sl, m, err.Error()) // is it the frame, or the engine?
+		}
 	}
 	o.describe(f, m)
 }
@@ -192,6 +195,6 @@ func (c *cam) stats() CameraStats {
 		out.FrameAge = -1
 	}
 	out.Width, out.Height, out.Read, out.Dropped = st.Width, st.Height, st.Read, st.Dropped
-	out.Reopened, out.Errors, out.LastError = st.Reopened, st.Errors, cleanText(st.LastError)
+	out.Reopened, out.Errors, out.LastError, out.Live = st.Reopened, st.Errors, cleanText(st.LastError), st.Live
 	return out
 }

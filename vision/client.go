@@ -29,6 +29,7 @@ type ClientConfig struct {
 	BeatTimeout      time.Duration // no beat: the process hangs or is stopped; default 1 s
 	InferenceTimeout time.Duration // one inference; default 5 s
 	MaxMemory        int64         // resident bytes; default 1 GiB
+	EngineRetry      time.Duration // an engine that was lost is first tried again after so long, then after twice as long, …; default 5 s
 
 	OnObservation func(Observation) // called in order, never two at a time; must not block
 	OnChange      func(ClientStats) // state changed: connected, lost (with cause), ready, refused; must not block or call the Client
@@ -60,6 +61,9 @@ type ClientStats struct {
 	LastAt     time.Time         // when
 	RetryIn    time.Duration     // while waiting to start again
 	Refusals   []Refused         // slots whose model was refused
+	Standby    []Standby         // engines that slots should rather run on
+	Fallbacks  uint64            // losses of an engine that another one answered
+	Returns    uint64            // engines taken back into use
 	Engines    []EngineReport
 	Cameras    []CameraStats // of the last beat
 	Slots      []SlotStats   // of the last beat
@@ -81,6 +85,10 @@ type Picture struct {
 	At            time.Time
 	Width, Height int
 	Last          *Observation // what this very frame became; nil when it was not classified
+
+	Frame FrameID
+	Age   time.Duration // since capture, when it was encoded
+	Same  bool          // the newest frame is the one that was named as known: there is no JPEG
 }
 
 // ErrNotRunning is the answer to requests while there is no process that could take them.
@@ -95,14 +103,21 @@ type Client struct {
 
 	tell sync.Mutex // orders calls of OnChange
 
-	mu       sync.Mutex
-	stats    ClientStats
-	retryAt  time.Time
-	lostAt   time.Time // of the last loss, until its replacement is ready
-	session  *session  // nil between processes
-	refused  map[string]Refused
-	startErr error         // the last start failed in a way that waiting will not mend
-	changed  chan struct{} // closed at the next change
+	mu        sync.Mutex
+	stats     ClientStats
+	retryAt   time.Time
+	lostAt    time.Time // of the last loss, until its replacement is ready
+	session   *session  // nil between processes
+	refused   map[string]Refused
+	bounds    map[string]float64 // of SetPace: camera → frames a second
+	boundsSet uint64             // times they changed
+	courses   map[string]*course // by slot: the engines it has and had
+	plugs     plugs
+	startErr  error         // the last start failed in a way that waiting will not mend
+	changed   chan struct{} // closed at the next change
+
+	single bool                  // one process, and the end: for trials and looks
+	look   chan<- []EngineReport // wants a look at every engine; nil: nobody does
 }
 
 // pace is how long the client waits before it tries something again.
@@ -126,6 +141,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	orDuration(&c.LoadTimeout, 20*time.Second)
 	orDuration(&c.BeatTimeout, time.Second)
 	orDuration(&c.InferenceTimeout, 5*time.Second)
+	orDuration(&c.EngineRetry, 5*time.Second)
 	if c.MaxMemory <= 0 {
 		c.MaxMemory = 1 << 30
 	}
@@ -138,10 +154,12 @@ func NewClient(c ClientConfig) (*Client, error) {
 		orDuration(&c.Config.Cameras[i].Stall, defaultStall)
 		k.cameras[c.Config.Cameras[i].Name] = c.Config.Cameras[i]
 	}
+	courses := map[string]*course{}
 	for _, s := range c.Config.Slots {
 		k.slots[s.Slot] = s
+		courses[s.Slot] = &course{}
 	}
-	return &Client{cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
+	return &Client{courses: courses, cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
 		stats: ClientStats{State: StateStopped, Since: time.Now(), ByCause: map[string]uint64{}}}, nil
 }
 
@@ -188,6 +206,7 @@ func (c *Client) Stats() ClientStats {
 	s := c.stats
 	s.ByCause = maps.Clone(s.ByCause)
 	s.Engines, s.Cameras, s.Slots = slices.Clone(s.Engines), slices.Clone(s.Cameras), slices.Clone(s.Slots)
+	s.Standby = c.standbys(time.Now())
 	s.RetryIn = 0
 	if !c.retryAt.IsZero() {
 		s.RetryIn = max(0, time.Until(c.retryAt))

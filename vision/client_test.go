@@ -76,13 +76,13 @@ func TestClassifyAndSnapshot(t *testing.T) {
 		t.Errorf("no slot: %v", err)
 	}
 	e.flows(2)
-	p, err := e.Snapshot(ctx, "front", 0)
+	p, err := e.Snapshot(ctx, "front", vision.SnapshotOptions{})
 	must(t, err)
 	if m, err := jpeg.Decode(bytes.NewReader(p.JPEG)); err != nil || m.Bounds().Dx() != 64 || p.Width != 64 || p.Height != 48 || p.Last == nil || p.Last.Camera != "front" {
 		t.Errorf("snapshot: %d bytes, %+v, %v", len(p.JPEG), p.Last, err)
 	}
 	for { // a camera without a model has pictures too
-		if p, err = e.Snapshot(ctx, "idle", 100); err == nil || ctx.Err() != nil {
+		if p, err = e.Snapshot(ctx, "idle", vision.SnapshotOptions{MaxWidth: 100}); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
@@ -113,7 +113,7 @@ func TestRefusedModelLeavesTheOthersAlone(t *testing.T) {
 		t.Errorf("stats: %+v", s)
 	}
 	e.until("a picture of the camera whose model is refused", func(vision.ClientStats) bool {
-		_, err := e.Snapshot(ctx, "back", 0)
+		_, err := e.Snapshot(ctx, "back", vision.SnapshotOptions{})
 		return err == nil
 	})
 }
@@ -195,7 +195,7 @@ func TestMendedModelIsTakenWithoutAReplacement(t *testing.T) {
 	must(t, os.WriteFile(labels, []byte("one\n"), 0o600))
 	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), Config: vision.Config{Cameras: []vision.CameraConfig{card(20)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: dir}}}})
 	must(t, err)
-	c.SetPace(time.Second, time.Second, 200*time.Millisecond)
+	c.SetWaits(time.Second, time.Second, 200*time.Millisecond)
 	e := run(t, c)
 	e.until("refused", func(s vision.ClientStats) bool { return s.State == vision.StateRefused })
 	must(t, os.WriteFile(labels, []byte("dark\nbright\n"), 0o600))

@@ -219,7 +219,7 @@ func TestModelThatCrashesTheProcessIsHeldBack(t *testing.T) {
 	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), Config: vision.Config{Cameras: []vision.CameraConfig{other, card(20)}, Slots: []vision.SlotConfig{
 		{Slot: "bad", Bundle: bundle(t, "native", scripted.Script{FailEvery: 1})}, {Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
 	must(t, err)
-	c.SetPace(50*time.Millisecond, time.Second, 500*time.Millisecond)
+	c.SetWaits(50*time.Millisecond, time.Second, 500*time.Millisecond)
 	e := run(t, c)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -87,16 +87,33 @@ func checkScores(camera string, top []inference.Score) error {
 }
 
 func (h *hello) check() error {
-	if h.PID <= 0 || len(h.Engines) > maxList || len(h.Cameras) > maxList || !okNames(h.Cameras...) || !okName(h.Version) {
+	if h.PID <= 0 || len(h.Cameras) > maxList || !okNames(h.Cameras...) || !okName(h.Version) {
 		return badf("hello is out of bounds")
 	}
-	for i := range h.Engines {
-		e := &h.Engines[i]
+	return checkEngines(h.Engines)
+}
+
+func (e *engines) check() error { return checkEngines(e.Engines) }
+
+func checkEngines(list []EngineReport) error {
+	if len(list) > maxList {
+		return badf("%d engines are told of", len(list))
+	}
+	for i := range list {
+		e := &list[i]
 		if !okNames(e.Engine, e.Device, e.Version) {
-			return badf("hello names an engine in no plain text")
+			return badf("an engine is named in no plain text")
 		}
 		e.Reason, e.NextStep = cleanText(e.Reason), cleanText(e.NextStep)
 	}
+	return nil
+}
+
+func (e *engineLost) check() error {
+	if !okNames(e.Slot, e.Engine) {
+		return badf("a lost engine is named in no plain text")
+	}
+	e.Reason = cleanText(e.Reason)
 	return nil
 }
 
@@ -128,7 +145,7 @@ func (r *Refused) check() error {
 }
 
 func (p *picture) check() error {
-	if !okNumber(float64(p.Width), float64(p.Height)) || p.At.Year() < 1 || p.At.Year() > 9999 {
+	if !okNumber(float64(p.Width), float64(p.Height), p.AgeMS) || p.At.Year() < 1 || p.At.Year() > 9999 {
 		return badf("picture is out of bounds")
 	}
 	p.Error = cleanText(p.Error)
@@ -149,8 +166,8 @@ func (c *classified) check() error {
 	return nil
 }
 
-// decode turns a message from heron-vision into its struct (*hello, *loading, *loaded, *Refused, *Observation, *beat, *picture, *classified;
-// nil for kindEnded), checked. Its errors are protocol errors.
+// decode turns a message from heron-vision into its struct (*hello, *loading, *loaded, *Refused, *Observation, *beat, *picture, *classified,
+// *engineLost, *engines; nil for kindEnded), checked. Its errors are protocol errors.
 func decode(k kind, b []byte) (any, error) {
 	switch k {
 	case kindHello:
@@ -175,6 +192,10 @@ func decode(k kind, b []byte) (any, error) {
 		return &p, p.check()
 	case kindEnded:
 		return nil, nil
+	case kindEngineLost:
+		return into(b, &engineLost{})
+	case kindEngines:
+		return into(b, &engines{})
 	}
 	return nil, badf("message of kind %d goes the other way", k)
 }
@@ -189,15 +210,22 @@ func into[T checker](b []byte, v T) (any, error) {
 }
 
 func (l *loading) check() error {
-	if !okName(l.Slot) {
-		return badf("slot name is too long or not plain text")
+	if !okNames(l.Slot, l.Engine) || len(l.Engines) > maxList || !okNames(l.Engines...) {
+		return badf("loading message is out of bounds")
 	}
 	return nil
 }
 
 func (l *loaded) check() error {
-	if !okNames(l.Slot, l.Model, l.Engine) || !okNumber(l.TookMS) {
+	if !okNames(l.Slot, l.Model, l.Engine, l.Device) || !okNumber(l.TookMS) || len(l.Skipped) > maxList {
 		return badf("loaded message is out of bounds")
+	}
+	for i := range l.Skipped {
+		k := &l.Skipped[i]
+		if !okNames(k.Engine, k.Code) {
+			return badf("loaded message names an engine in no plain text")
+		}
+		k.Reason, k.NextStep = cleanText(k.Reason), cleanText(k.NextStep)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ const (
 	CauseInference = "inference-timeout" // an inference hangs
 	CauseStall     = "stall"             // a camera's driver hangs in a call
 	CauseMemory    = "memory"            // more than MaxMemory
+	CauseEngine    = "engine"            // an accelerator fails or answers rubbish
+	CauseReturn    = "engine-return"     // not lost: replaced, because a better engine works again
 )
 
 // loss is the end of a process that should have gone on.
@@ -25,6 +27,9 @@ type loss struct {
 	slot          string // whose model is to blame; empty: none in particular
 	loading       bool   // … while it was being loaded
 	camera        string // which camera is to blame
+	engine        string // which engine of slot was in use; empty: none is to blame
+	suspect       string // slot whose accelerator may have done it, where nothing is known; empty: none
+	planned       bool   // nothing failed
 	at            time.Time
 }
 

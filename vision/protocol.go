@@ -32,11 +32,14 @@ const (
 	kindPicture
 	kindClassified
 	kindEnded
+	kindEngineLost
+	kindEngines
 
-	kindConfigure kind = iota + 55
+	kindConfigure kind = iota + 53
 	kindRetry
 	kindSnapshot
 	kindClassify
+	kindPace
 )
 
 // limit is the largest payload of a kind, −1 for a kind that does not exist.
@@ -44,7 +47,7 @@ func (k kind) limit() int {
 	switch {
 	case k == kindPicture:
 		return maxPicture
-	case k >= kindHello && k <= kindEnded, k >= kindConfigure && k <= kindClassify:
+	case k >= kindHello && k <= kindEngines, k >= kindConfigure && k <= kindPace:
 		return maxJSON
 	}
 	return -1
@@ -62,22 +65,51 @@ type hello struct {
 // configure is heron's first message.
 type configure struct {
 	Config
-	Held []string `json:"held,omitempty"` // slots not to be loaded before a retry: loading them ended earlier processes
+	Held  []string          `json:"held,omitempty"`  // slots not to be loaded before a retry: loading them ended earlier processes
+	Avoid map[string]avoids `json:"avoid,omitempty"` // by slot: engines that failed there
+	Look  bool              `json:"look,omitempty"`  // nothing is to be run: look at every engine and tell
 	// After SoftLoad and SoftInference engines that can stop are told to; heron kills some time later.
 	SoftLoad      time.Duration `json:"soft_load"`
 	SoftInference time.Duration `json:"soft_inference"`
+	Pace          pacing        `json:"pace,omitzero"`
 }
 
-// loading, loaded: the progress of one slot, one after the other, so that heron knows which model a crash belongs to.
+// avoids are engines to be passed over, with the reasons.
+type avoids map[string]string
+
+// loading, loaded: the progress of one slot, one after the other, so that heron knows which model and engine a crash belongs to.
 type loading struct {
-	Slot string `json:"slot"`
+	Slot    string   `json:"slot"`
+	Engine  string   `json:"engine,omitempty"`  // empty while the bundle is being read
+	Engines []string `json:"engines,omitempty"` // all that the slot may run on, best first
 }
 
 type loaded struct {
-	Slot   string  `json:"slot"`
-	Model  string  `json:"model"`
-	Engine string  `json:"engine"`
-	TookMS float64 `json:"took_ms"`
+	Slot    string    `json:"slot"`
+	Model   string    `json:"model"`
+	Engine  string    `json:"engine"`
+	Device  string    `json:"device,omitempty"`
+	TookMS  float64   `json:"took_ms"`
+	Skipped []skipped `json:"skipped,omitempty"` // engines before this one in order, and why they are not used
+}
+
+type skipped struct {
+	Engine   string `json:"engine"`
+	Code     string `json:"code"`
+	Reason   string `json:"reason"`
+	NextStep string `json:"next_step,omitempty"`
+}
+
+// engineLost says that the engine in use does not answer rightly any more; heron replaces the process and passes the engine over.
+type engineLost struct {
+	Slot   string `json:"slot"`
+	Engine string `json:"engine"`
+	Reason string `json:"reason"`
+}
+
+// engines answers a look.
+type engines struct {
+	Engines []EngineReport `json:"engines"`
 }
 
 // beat comes every beatEvery, whatever cameras and engines do.
@@ -92,17 +124,29 @@ type retry struct {
 	Slot string `json:"slot"`
 }
 
+// pacing bounds how often live cameras are classified, beside their configured rates. It names every camera that is bounded.
+type pacing struct {
+	FPS map[string]float64 `json:"fps,omitempty"` // camera → frames a second
+}
+
 type snapshot struct {
-	ID       uint64 `json:"id"`
-	Camera   string `json:"camera"`
-	MaxWidth int    `json:"max_width"`
+	ID       uint64    `json:"id"`
+	Camera   string    `json:"camera"`
+	MaxWidth int       `json:"max_width"`
+	Draw     bool      `json:"draw,omitempty"`
+	Age      bool      `json:"age,omitempty"`
+	Have     uint64    `json:"have,omitempty"` // the frame that heron has already: it is not encoded again
+	HaveAt   time.Time `json:"have_at,omitzero"`
 }
 
 // pictureHeader answers a snapshot; the JPEG follows it.
 type pictureHeader struct {
 	ID     uint64       `json:"id"`
 	Error  string       `json:"error,omitempty"`
+	Frame  uint64       `json:"frame,omitempty"`
 	At     time.Time    `json:"at"`
+	AgeMS  float64      `json:"age_ms,omitempty"` // since capture
+	Same   bool         `json:"same,omitempty"`   // heron has the newest frame: no JPEG follows
 	Width  int          `json:"width"`
 	Height int          `json:"height"`
 	Last   *Observation `json:"last,omitempty"`

@@ -15,14 +15,31 @@ func (c *Client) Run(ctx context.Context) error {
 			c.finish(err)
 			return err
 		}
-		wait := h.add(l, s, time.Now())
-		c.lost(l, s, h, wait)
-		if !pause(ctx, wait) {
+		wait := c.answer(l, s, h)
+		if c.single && !l.planned || !pause(ctx, wait) {
 			break
 		}
 	}
 	c.finish(ctx.Err())
 	return ctx.Err()
+}
+
+// answer learns from the end of a process, tells of it, and says how long to wait before the next one.
+func (c *Client) answer(l *loss, s *session, h *history) (wait time.Duration) {
+	if l.planned {
+		c.log.Info("heron-vision is replaced", "reason", l.reason)
+		return 0
+	}
+	now := time.Now()
+	if c.loseEngine(l, now) {
+		h.forget(s, now)
+		h.failures = 0
+		l.reason += "; going on with the next engine"
+	} else {
+		wait = h.add(l, s, now)
+	}
+	c.lost(l, s, h, wait)
+	return wait
 }
 
 // once is one process: nil and nil after all sources have ended.
@@ -56,6 +73,8 @@ func (s *session) begin(h *history) {
 	m := configure{Config: c.cfg.Config, SoftLoad: c.cfg.LoadTimeout * 3 / 4, SoftInference: c.cfg.InferenceTimeout * 3 / 4}
 	c.mu.Lock()
 	c.session, c.startErr = s, nil
+	m.Avoid, m.Look = c.avoided(), c.look != nil
+	m.Pace, s.boundsTold = pacing{c.bounds}, c.boundsSet
 	clear(c.refused)
 	m.Slots = nil
 	var last []SlotConfig

@@ -24,7 +24,8 @@ type Drivers struct {
 	Camera      camera.Opener
 	CameraNames []string                                 // for the hello
 	Engines     map[string]inference.Opener              // by the name that manifests use
-	Report      func() []EngineReport                    // what can run here, and why not; nil: nothing is said
+	Report      func() []EngineReport                    // what can run here, as far as that costs nothing to say; nil: nothing is said
+	Look        func() []EngineReport                    // every engine, and why it cannot run; nil: as Report
 	Picture     func(path string, f *camera.Frame) error // reads a picture file for Classify
 	Encode      camera.Encoder                           // of snapshots
 	Resize      inference.Resizer                        // faster than Go's; nil: there is none
@@ -128,7 +129,11 @@ func (s *server) handle(ctx context.Context, conn net.Conn, k kind, b []byte) er
 		if err := unmarshal(b, &s.c); err != nil {
 			return err
 		}
-		s.start(ctx)
+		if s.c.Look {
+			go s.look()
+		} else {
+			s.start(ctx)
+		}
 		return conn.SetReadDeadline(time.Time{})
 	case kindRetry:
 		var m retry
@@ -149,6 +154,8 @@ func (s *server) handle(ctx context.Context, conn net.Conn, k kind, b []byte) er
 		}
 		s.request(func() { s.snapshot(ctx, m) })
 		return nil
+	case kindPace:
+		return s.takePace(b)
 	case kindClassify:
 		var m classify
 		if err := unmarshal(b, &m); err != nil {
@@ -191,12 +198,25 @@ func (s *server) start(ctx context.Context) {
 	for _, c := range s.c.Cameras {
 		s.cameras[c.Name] = s.newCam(c)
 	}
+	s.pace(s.c.Pace)
 	s.lossless.Store(int32(len(s.cameras)))
 	go s.load(ctx, load)
 	for _, c := range s.cameras {
 		go c.run(ctx)
 	}
 	go s.beats(ctx)
+}
+
+// look looks at every engine. A driver that kills the process here costs nobody else anything.
+func (s *server) look() {
+	var e engines
+	switch {
+	case s.d.Look != nil:
+		e.Engines = s.d.Look()
+	case s.d.Report != nil:
+		e.Engines = s.d.Report()
+	}
+	s.say(kindEngines, e)
 }
 
 // load loads models one after the other, so that heron knows whose fault a crash or a hang is.
@@ -221,7 +241,7 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 		return
 	}
 	t0 := time.Now()
-	if !s.say(kindLoading, loading{sl.cfg.Slot}) {
+	if !s.say(kindLoading, loading{Slot: sl.cfg.Slot}) {
 		return
 	}
 	m, err := s.open(ctx, sl.cfg)
@@ -229,22 +249,22 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 		s.say(kindRefused, refusal(sl.cfg.Slot, err))
 		return
 	}
+	l := loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, Device: m.Info().Device, TookMS: ms(time.Since(t0))}
 	for _, k := range m.Skipped() {
 		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
+		l.Skipped = append(l.Skipped, skipped{Engine: k.Engine, Code: k.Code, Reason: cleanText(k.Reason), NextStep: cleanText(k.NextStep)})
 	}
 	sl.model.Store(m) // before loaded is said: a classify may follow at once
-	if !s.say(kindLoaded, loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, TookMS: ms(time.Since(t0))}) {
+	if !s.say(kindLoaded, l) {
 		return
 	}
 	close(sl.ready) // after it: no observation comes before loaded
+	if accelerated(m.Slot) {
+		go s.testEngine(ctx, sl, m)
+	}
 }
 
 func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
-	if s.c.SoftLoad > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.c.SoftLoad)
-		defer cancel()
-	}
 	b, err := inference.ReadBundle(c.Bundle, c.Engines)
 	if err != nil {
 		return nil, err
@@ -252,16 +272,20 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 	if err := sayable(b); err != nil {
 		return nil, err
 	}
-	m, err := inference.OpenSlot(ctx, b, s.d.Engines, c.Threads)
-	if err != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, &inference.Refusal{Code: "hung", What: fmt.Sprintf("%s: the model did not answer for a grey picture within %v", c.Bundle, s.c.SoftLoad), NextStep: "use another model", Err: err}
-		}
-		return nil, err
+	var order []string
+	for _, candidate := range b.Candidates {
+		order = append(order, candidate.Engine)
 	}
-	m.ResizeWith(s.d.Resize)
-	if err := s.checkGolden(ctx, c.Bundle, m); err != nil {
-		_ = m.Close() // the refusal says more
+	m, err := inference.OpenSlot(ctx, b, s.d.Engines, inference.Opening{Threads: c.Threads, Spin: c.Spin, Avoid: s.c.Avoid[c.Slot], Within: s.c.SoftLoad,
+		Trying: func(engine string) { s.say(kindLoading, loading{Slot: c.Slot, Engine: engine, Engines: order}) },
+		Check: func(ctx context.Context, m *inference.Slot) error {
+			m.ResizeWith(s.d.Resize)
+			if err := s.checkGolden(ctx, c.Bundle, m); err != nil || !accelerated(m) {
+				return err
+			}
+			return m.SelfTest(ctx) // the answer that later ones are compared with
+		}})
+	if err != nil {
 		return nil, err
 	}
 	return &model{m, m.Spec().ID(), m.Info().Engine}, nil

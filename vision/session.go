@@ -26,6 +26,7 @@ type session struct {
 	lastBeat   time.Time
 	delivering bool   // inside OnObservation, which is heron's own time
 	loading    string // slot being loaded
+	engine     string // on which engine; empty before the first
 	slots      map[string]*slotProgress
 	firstObs   time.Time
 	lastObs    time.Time
@@ -35,7 +36,9 @@ type session struct {
 	requests   map[uint64]chan any
 	nextID     uint64
 	ended      bool
-	gone       error // why requests cannot be answered any more
+	boundsTold uint64 // Client.boundsSet when the process was told
+	gone       error  // why requests cannot be answered any more
+	trial      *trial // of an engine; watch's goroutine alone uses it
 }
 
 // slotProgress is how far one slot has come in this process.
@@ -43,6 +46,7 @@ type slotProgress struct {
 	settled       bool // loaded or refused once
 	loaded        bool
 	model, engine string
+	accelerated   bool
 	firstObs      time.Time
 	lastObs       time.Time
 	retryAt       time.Time // of a refused one
@@ -66,11 +70,12 @@ func (s *session) run(ctx context.Context, h *history) (*loss, error) {
 		read <- s.read()
 	}()
 	l, err := s.watch(ctx, h, read)
+	s.endTrial()
 	if l != nil {
 		l.at = time.Now()
 	}
 	s.conn.Close()
-	s.endProcess(l == nil || l.cause == CauseExit)
+	s.endProcess(l == nil || l.cause == CauseExit || l.planned)
 	for range read { // until the reader is gone
 	}
 	if l != nil && l.cause == CauseExit {
@@ -101,6 +106,10 @@ func (s *session) watch(ctx context.Context, h *history, read <-chan error) (*lo
 			return nil, ctx.Err()
 		case err := <-read:
 			return s.lostReader(err), nil
+		case err := <-s.results():
+			if l := s.tried(err); l != nil {
+				return l, nil
+			}
 		case now := <-tick.C:
 			now = time.Now() // a tick may have waited
 			if gap := now.Sub(last); gap > 5*watchEvery {
@@ -111,6 +120,7 @@ func (s *session) watch(ctx context.Context, h *history, read <-chan error) (*lo
 				return l, nil
 			}
 			s.retry(now, h)
+			s.tryEngines(ctx, now)
 		}
 	}
 }
@@ -120,13 +130,36 @@ func (s *session) lostReader(err error) *loss {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	var bad *protocolError
+	var lost *engineError
 	switch {
 	case s.ended:
 		return nil
+	case errors.As(err, &lost):
+		return &loss{cause: CauseEngine, slot: lost.Slot, engine: lost.Engine, reason: fmt.Sprintf("engine %s of slot %s failed: %s", lost.Engine, lost.Slot, lost.Reason)}
 	case errors.As(err, &bad):
 		return &loss{cause: CauseProtocol, reason: s.name() + " broke the protocol: " + bad.what}
 	}
-	return &loss{cause: CauseExit, slot: s.loading, loading: s.loading != ""}
+	return &loss{cause: CauseExit, slot: s.loading, loading: s.loading != "", engine: s.engine, suspect: s.suspect()}
+}
+
+// engineError ends the reader: heron-vision has said that an engine cannot be trusted any more.
+type engineError struct{ engineLost }
+
+func (e *engineError) Error() string { return "engine lost: " + e.Reason }
+
+// suspect is the one slot that runs on an accelerator while nothing is being loaded: where a process dies without a word, its driver is the first
+// to be doubted. Client.mu is held.
+func (s *session) suspect() (slot string) {
+	for name, p := range s.slots {
+		if !p.accelerated || !p.loaded {
+			continue
+		}
+		if slot != "" || s.loading != "" {
+			return ""
+		}
+		slot = name
+	}
+	return slot
 }
 
 // explainExit says why a process closed its connection. Who kills a process from outside says nothing about a model.
@@ -136,7 +169,7 @@ func (s *session) explainExit(l *loss) {
 		how, killed := s.proc.end()
 		l.reason = s.name() + " " + how
 		if killed {
-			l.slot, l.loading = "", false
+			l.slot, l.loading, l.engine, l.suspect = "", false, "", ""
 		}
 	} else if !s.hello {
 		l.reason += " before saying hello (too many connections, or it cannot start: see its log)"
@@ -201,6 +234,10 @@ func (s *session) handle(k kind, m any) error {
 		return s.answer(m.ID, m)
 	case *classified:
 		return s.answer(m.ID, m)
+	case *engineLost:
+		return s.onEngineLost(m)
+	case *engines:
+		return s.onEngines(m)
 	}
 	s.c.mu.Lock()
 	s.ended = true
@@ -220,6 +257,7 @@ func (s *session) onHello(h *hello) error {
 		c.state(StateLoading)
 		s.settle(now)
 	})
+	c.sendPace()
 	return nil
 }
 
@@ -279,10 +317,31 @@ func (s *session) onObservation(o *Observation) error {
 func (s *session) onLoading(l *loading) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if s.slots[l.Slot] == nil || s.loading != "" {
+	if s.slots[l.Slot] == nil || s.loading != "" && s.loading != l.Slot {
 		return badf("loading of slot %.40q, which was not configured, or beside another", l.Slot)
 	}
-	s.loading, s.progress = l.Slot, time.Now()
+	s.loading, s.engine, s.progress = l.Slot, l.Engine, time.Now()
+	s.c.courses[l.Slot].loading(l)
+	return nil
+}
+
+func (s *session) onEngineLost(l *engineLost) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if slot := s.slots[l.Slot]; slot == nil || slot.engine != l.Engine {
+		return badf("engine %.40q of slot %.40q was lost, which was not in use", l.Engine, l.Slot)
+	}
+	return &engineError{*l}
+}
+
+func (s *session) onEngines(e *engines) error {
+	if s.c.look == nil {
+		return badf("engines were told of unasked")
+	}
+	select {
+	case s.c.look <- e.Engines:
+	default: // told before
+	}
 	return nil
 }
 
@@ -294,8 +353,10 @@ func (s *session) onLoaded(l *loaded) error {
 	s.c.change(func() {
 		now := time.Now()
 		slot.loaded, slot.model, slot.engine, slot.settled = true, l.Model, l.Engine, true
+		slot.accelerated = onAccelerator(l.Device)
 		delete(s.c.refused, l.Slot)
-		s.loading, s.progress = "", now
+		s.c.courses[l.Slot].loaded(l, now, s.c.cfg.EngineRetry)
+		s.loading, s.engine, s.progress = "", "", now
 		s.settle(now)
 	})
 	return nil
@@ -310,7 +371,7 @@ func (s *session) onRefused(r *Refused) error {
 		now := time.Now()
 		slot.loaded, slot.settled, slot.retryAt = false, true, now.Add(s.c.pace.refused)
 		s.c.refused[r.Slot] = *r
-		s.loading, s.progress = "", now
+		s.loading, s.engine, s.progress = "", "", now
 		s.settle(now)
 	})
 	return nil

@@ -41,7 +41,7 @@ func (s *session) verdict(now time.Time, h *history) *loss {
 	if rss > s.c.cfg.MaxMemory {
 		l := &loss{cause: CauseMemory, slot: s.loading, loading: s.loading != "",
 			reason: fmt.Sprintf("%s uses %d MiB of memory, more than the %d MiB allowed", s.name(), rss>>20, s.c.cfg.MaxMemory>>20)}
-		if l.slot == "" {
+		if l.engine = s.engine; l.slot == "" {
 			l.slot = s.onlyRunning()
 		}
 		l.reason += s.whose(l)
@@ -99,16 +99,25 @@ func (s *session) slowLoad(now time.Time, _ *history) *loss {
 	if s.loading == "" || now.Sub(s.progress) <= s.c.cfg.LoadTimeout {
 		return nil
 	}
-	return &loss{cause: CauseLoad, slot: s.loading, loading: true,
+	return &loss{cause: CauseLoad, slot: s.loading, loading: true, engine: s.engine,
 		reason: fmt.Sprintf("%s did not finish loading the model of slot %q within %v", s.name(), s.loading, s.c.cfg.LoadTimeout)}
 }
 
 func (s *session) slowInference(time.Time, *history) *loss {
 	for _, slot := range s.beat.Slots {
-		if slot.Running > s.c.cfg.InferenceTimeout.Seconds() {
-			return &loss{cause: CauseInference, slot: slot.Slot, loading: s.loading == slot.Slot,
-				reason: fmt.Sprintf("%s: an inference of slot %q has taken %.1f s, more than %v", s.name(), slot.Slot, slot.Running, s.c.cfg.InferenceTimeout)}
+		limit, p := s.c.cfg.InferenceTimeout, s.slots[slot.Slot]
+		if p.accelerated && s.c.courses[slot.Slot].alternative(p.engine) {
+			limit = min(limit, acceleratorTimeout)
 		}
+		if slot.Running <= limit.Seconds() {
+			continue
+		}
+		l := &loss{cause: CauseInference, slot: slot.Slot, loading: s.loading == slot.Slot, engine: p.engine,
+			reason: fmt.Sprintf("%s: an inference of slot %q has taken %.1f s, more than %v", s.name(), slot.Slot, slot.Running, limit)}
+		if l.loading {
+			l.engine = s.engine
+		}
+		return l
 	}
 	return nil
 }

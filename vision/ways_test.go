@@ -149,7 +149,7 @@ func TestHundredCrashesLeaveNothingBehind(t *testing.T) { // not parallel: it co
 	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), Config: vision.Config{
 		Cameras: []vision.CameraConfig{{Name: "front", Source: "stub:", Slot: "main"}}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: "-"}}}})
 	must(t, err)
-	c.SetPace(time.Millisecond, time.Millisecond, time.Minute)
+	c.SetWaits(time.Millisecond, time.Millisecond, time.Minute)
 	before := len(descriptors(t))
 	e := run(t, c)
 	e.until("100 losses", func(s vision.ClientStats) bool { return s.Restarts >= 100 })

@@ -43,8 +43,10 @@ func TestMessagesArriveAsTheyWereSent(t *testing.T) {
 	o := anObservation()
 	for k, m := range map[kind]any{
 		kindHello:       &hello{Protocol: 1, Version: "1", PID: 7, Engines: []EngineReport{{Engine: "onnx", Reason: "no"}}, Cameras: []string{"replay"}},
-		kindLoading:     &loading{"main"},
-		kindLoaded:      &loaded{"main", "m@1#a", "onnx", 12},
+		kindLoading:     &loading{Slot: "main"},
+		kindLoaded:      &loaded{Slot: "main", Model: "m@1#a", Engine: "onnx", Device: "cpu", TookMS: 12, Skipped: []skipped{{"edgetpu", "unavailable", "no stick", "plug one in"}}},
+		kindEngineLost:  &engineLost{"main", "edgetpu", "unplugged"},
+		kindEngines:     &engines{[]EngineReport{{Engine: "onnx", Usable: true}}},
 		kindRefused:     &Refused{"main", "digest", "wrong <digest>", "fetch it again"},
 		kindObservation: &o,
 		kindBeat:        &beat{Cameras: []CameraStats{{Name: "front", State: "running", FrameAge: -1}}, Slots: []SlotStats{{Slot: "main"}}, RSS: 1},

@@ -75,7 +75,7 @@ func openSlot(t *testing.T, engine string, open inference.Opener, m inference.Mo
 	if err != nil {
 		return nil, err
 	}
-	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{engine: open}, 1)
+	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{engine: open}, inference.Opening{Threads: 1})
 	if err == nil {
 		t.Cleanup(func() { s.Close() })
 	}

@@ -190,7 +190,7 @@ func slot(t *testing.T, s Suite, m inference.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sl, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{s.Engine: s.Open}, 1)
+	sl, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{s.Engine: s.Open}, inference.Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func TestDarkPictures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, 0)
+	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, inference.Opening{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, 1)
+	s, err := inference.OpenSlot(t.Context(), bundle, map[string]inference.Opener{"onnx": Open}, inference.Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

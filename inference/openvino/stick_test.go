@@ -255,7 +255,7 @@ func TestFault_M3_StickAnswersRubbish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := inference.OpenSlot(t.Context(), b, m.runtime().Openers(), 1)
+	s, err := inference.OpenSlot(t.Context(), b, m.runtime().Openers(), inference.Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

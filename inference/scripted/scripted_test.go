@@ -60,7 +60,7 @@ func slot(t *testing.T, m inference.Model) *inference.Slot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{"scripted": Open}, 0)
+	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{"scripted": Open}, inference.Opening{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -269,7 +269,7 @@ func TestRubbish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{"edgetpu": OpenEdgeTPU}, 1)
+	s, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{"edgetpu": OpenEdgeTPU}, inference.Opening{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

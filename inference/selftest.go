@@ -1,0 +1,79 @@
+package inference
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// SelfTest runs the engine on a pattern and compares its answer with the one it gave when the slot was opened. It finds an accelerator that
+// has begun to answer rubbish, which no runtime reports. It costs one inference; whoever classifies must not do so meanwhile.
+// A *Refusal says that the answers differ, any other error is the engine's own.
+func (s *Slot) SelfTest(ctx context.Context) error {
+	s.pattern()
+	if err := s.runTimed(ctx); err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	out := s.engine.Output()
+	if s.reference == nil {
+		s.reference = values(nil, out)
+		return nil
+	}
+	s.answer = values(s.answer[:0], out)
+	if i, off := furthest(s.reference, s.answer, out.DType != Float32); off {
+		return Refuse(CodeGolden, "plug the accelerator in again; if this comes back, replace it",
+			"the engine answers otherwise than when it was started: output %d is %.4g instead of %.4g for the same input", i, s.answer[i], s.reference[i])
+	}
+	return nil
+}
+
+// pattern fills the input with numbers that look like a picture's: the same ones each time, over the whole range of the type.
+func (s *Slot) pattern() {
+	in := s.engine.Input()
+	x := uint32(2463534242)
+	next := func() uint32 { // xorshift32 (Marsaglia 2003)
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		return x
+	}
+	for i := range in.U8 {
+		in.U8[i] = uint8(next())
+	}
+	for i := range in.I8 {
+		in.I8[i] = int8(next())
+	}
+	for i := range in.F32 {
+		in.F32[i] = float32(next()>>8)/(1<<23) - 1
+	}
+}
+
+// values appends a tensor's elements as they are.
+func values(dst []float32, t *Tensor) []float32 {
+	for _, v := range t.U8 {
+		dst = append(dst, float32(v))
+	}
+	for _, v := range t.I8 {
+		dst = append(dst, float32(v))
+	}
+	return append(dst, t.F32...)
+}
+
+// furthest finds the element that is off by more than a fiftieth of the answer's range (and two steps of a quantised one): the same device
+// answers the same input alike, but for the order of its sums. NaN is off.
+func furthest(want, got []float32, quantised bool) (int, bool) {
+	low, high := want[0], want[0]
+	for _, v := range want {
+		low, high = min(low, v), max(high, v)
+	}
+	limit := max(float64(high-low)/50, 1e-4)
+	if quantised {
+		limit = max(limit, 2)
+	}
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); !(d <= limit) {
+			return i, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,208 @@
+package vision
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"heron/inference"
+)
+
+// Standby is an engine that a slot should rather run on, and why it does not.
+type Standby struct {
+	Slot     string        `json:"slot"`
+	Engine   string        `json:"engine"`
+	Code     string        `json:"code"` // that of inference.Refusal, or the Cause of the loss
+	Reason   string        `json:"reason"`
+	NextStep string        `json:"next_step,omitempty"`
+	Lost     bool          `json:"lost"` // it ran here and failed; else it never started
+	Since    time.Time     `json:"since"`
+	RetryIn  time.Duration `json:"retry_in"` // until it is tried again by itself; 0 while it is being tried; −1: only when something is plugged in
+	retryAt  time.Time
+	wait     time.Duration // between tries; doubling
+}
+
+// course is the engines of one slot: the order wanted, the one in use, and those before it that are not usable. Client.mu guards it.
+type course struct {
+	order   []string
+	active  string
+	since   time.Time // of active
+	standby []Standby
+	short   map[string]int // engine → how many times in a row it was lost soon after it had come into use
+}
+
+const (
+	// acceleratorTimeout is the bound of one inference on an engine that another one can stand in for: nothing that is called an accelerator
+	// takes so long, and results have to flow again within five seconds.
+	acceleratorTimeout = 2 * time.Second
+	freeShort          = 3  // so many short uses in a row are not called flapping
+	longUse            = 6  // × EngineRetry: an engine that worked so long is not flapping
+	mostRetry          = 60 // × EngineRetry: the longest wait between two tries of an engine that was lost
+	idleRetry          = 12 // × EngineRetry: the first wait of one that never started; up to an hour
+	plugSettle         = 500 * time.Millisecond
+)
+
+func (p *course) find(engine string) *Standby {
+	for i := range p.standby {
+		if p.standby[i].Engine == engine {
+			return &p.standby[i]
+		}
+	}
+	return nil
+}
+
+// alternative says whether the slot has an engine to go to when it loses this one.
+func (p *course) alternative(engine string) bool {
+	return slices.Contains(p.order, engine) && slices.ContainsFunc(p.order, func(e string) bool { return e != engine && p.find(e) == nil })
+}
+
+// loading notes the order of a slot's engines. Client.mu is held.
+func (p *course) loading(l *loading) {
+	if len(l.Engines) > 0 {
+		p.order = l.Engines
+	}
+}
+
+// loaded notes the engine that came into use, and those before it that did not. Client.mu is held.
+func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) {
+	if p.active != l.Engine || p.since.IsZero() {
+		p.active, p.since = l.Engine, now
+	}
+	place := slices.Index(p.order, l.Engine)
+	p.standby = slices.DeleteFunc(p.standby, func(s Standby) bool { return slices.Index(p.order, s.Engine) >= place })
+	for _, k := range l.Skipped {
+		if k.Code == inference.CodeAvoided || !slices.Contains(p.order, k.Engine) {
+			continue // known already, or no entry in the bundle: that will not change
+		}
+		s := p.find(k.Engine)
+		if s == nil {
+			p.standby = append(p.standby, Standby{Slot: l.Slot, Engine: k.Engine, Since: now, wait: idleRetry * retry, retryAt: now.Add(idleRetry * retry)})
+			s = &p.standby[len(p.standby)-1]
+		}
+		s.Code, s.Reason, s.NextStep = k.Code, k.Reason, k.NextStep
+	}
+}
+
+// lose takes an engine out of use; false when the slot has no other one, and the loss is the model's own affair. Client.mu is held.
+func (p *course) lose(slot, engine, code, reason string, now time.Time, retry time.Duration) bool {
+	if engine == "" || !p.alternative(engine) {
+		return false
+	}
+	if p.short == nil {
+		p.short = map[string]int{}
+	}
+	if p.active == engine && now.Sub(p.since) >= longUse*retry {
+		p.short[engine] = 0
+	} else {
+		p.short[engine]++
+	}
+	s := p.find(engine)
+	if s == nil {
+		p.standby = append(p.standby, Standby{Slot: slot, Engine: engine})
+		s = &p.standby[len(p.standby)-1]
+	}
+	s.Code, s.Reason, s.NextStep, s.Lost, s.Since = code, reason, "it comes back by itself when it works again; check its plug, power and temperature", true, now
+	s.wait = min(retry<<max(0, p.short[engine]-freeShort), mostRetry*retry)
+	s.retryAt = now.Add(s.wait)
+	if p.active == engine {
+		p.active, p.since = "", time.Time{}
+	}
+	return true
+}
+
+// plugged makes every engine that may have come back due, but for those that flap.
+func (p *course) plugged(now time.Time) {
+	for i := range p.standby {
+		if s := &p.standby[i]; s.mayReturn() && p.short[s.Engine] < freeShort {
+			s.retryAt = now.Add(plugSettle)
+		}
+	}
+}
+
+// mayReturn tells what time or a plug can mend from what only another bundle can.
+func (s *Standby) mayReturn() bool {
+	return s.Lost || slices.Contains([]string{inference.CodeUnavailable, inference.CodeGolden, inference.CodeHung, inference.CodeNotFinite}, s.Code)
+}
+
+// due is the best engine that is to be tried now; nil when there is none.
+func (p *course) due(now time.Time) *Standby {
+	for _, e := range p.order {
+		if s := p.find(e); s != nil && s.mayReturn() && !now.Before(s.retryAt) {
+			return s
+		}
+	}
+	return nil
+}
+
+// failed notes a try that did not succeed.
+func (s *Standby) failed(err error, now time.Time, retry time.Duration) {
+	most := time.Hour
+	if s.Lost {
+		most = mostRetry * retry
+	}
+	s.wait = min(2*s.wait, max(most, idleRetry*retry))
+	s.retryAt = now.Add(s.wait)
+	if r := asRefusal(err); r != nil {
+		s.Code, s.Reason, s.NextStep = r.Code, r.What, r.NextStep
+	} else {
+		s.Reason = err.Error()
+	}
+}
+
+// avoided are the engines that a new process must not use, by slot. Client.mu is held.
+func (c *Client) avoided() map[string]avoids {
+	all := map[string]avoids{}
+	for slot, p := range c.courses {
+		for _, s := range p.standby {
+			if s.Lost {
+				if all[slot] == nil {
+					all[slot] = avoids{}
+				}
+				all[slot][s.Engine] = fmt.Sprintf("it was lost at %s: %s", s.Since.UTC().Format(time.TimeOnly+"Z"), cleanText(s.Reason))
+			}
+		}
+	}
+	return all
+}
+
+// standbys copies what Stats tells. Client.mu is held.
+func (c *Client) standbys(now time.Time) (all []Standby) {
+	for _, slot := range c.cfg.Config.Slots {
+		p := c.courses[slot.Slot]
+		for _, e := range p.order {
+			s := p.find(e)
+			if s == nil {
+				continue
+			}
+			out := *s
+			out.RetryIn = -1
+			if s.mayReturn() {
+				out.RetryIn = max(0, s.retryAt.Sub(now))
+			}
+			all = append(all, out)
+		}
+	}
+	return all
+}
+
+// loseEngine decides whether a loss is answered by another engine.
+func (c *Client) loseEngine(l *loss, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.courses[l.slot]
+	if l.suspect != "" {
+		p = c.courses[l.suspect]
+	}
+	if p == nil {
+		return false
+	}
+	engine, slot := l.engine, l.slot
+	if l.suspect != "" {
+		engine, slot = p.active, l.suspect
+	}
+	if !p.lose(slot, engine, l.cause, l.reason, now, c.cfg.EngineRetry) {
+		return false
+	}
+	c.stats.Fallbacks++
+	return true
+}

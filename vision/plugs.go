@@ -1,0 +1,54 @@
+package vision
+
+import (
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// plugs notices that something was plugged in, pulled, or came back under another number: sysfs tells of no change by itself, so the names there
+// are compared once a second (about 30 µs for ten devices). The zero value looks at /sys; HERON_SYSFS moves it.
+type plugs struct {
+	looked time.Time
+	seen   uint64
+}
+
+// plugEvery is how often sysfs is looked at.
+const plugEvery = time.Second
+
+// changed says whether anything is different from the last look; the first look never is.
+func (p *plugs) changed(now time.Time) bool {
+	if now.Sub(p.looked) < plugEvery {
+		return false
+	}
+	first := p.looked.IsZero()
+	p.looked = now
+	before := p.seen
+	p.seen = attached()
+	return !first && p.seen != before
+}
+
+// attached is a checksum of what is attached: USB devices with their numbers and kinds, PCIe accelerators, render nodes.
+// A stick that has loaded its firmware changes its kind and its number: one change more, and no reason to do anything but try.
+func attached() uint64 {
+	root := os.Getenv("HERON_SYSFS")
+	if root == "" {
+		root = "/sys"
+	}
+	h := fnv.New64a()
+	for _, dir := range []string{"bus/usb/devices", "class/apex", "class/accel", "class/drm"} {
+		list, _ := os.ReadDir(filepath.Join(root, dir)) // absence is a state here
+		for _, e := range list {
+			io.WriteString(h, dir+"/"+e.Name())
+			if dir == "bus/usb/devices" {
+				for _, attribute := range []string{"devnum", "idVendor", "idProduct"} {
+					b, _ := os.ReadFile(filepath.Join(root, dir, e.Name(), attribute))
+					h.Write(append(b, 0))
+				}
+			}
+		}
+	}
+	return h.Sum64()
+}

@@ -1,0 +1,59 @@
+package vision
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"heron/inference"
+)
+
+// testEvery is how often an accelerator is asked something whose answer is known. A stick that begins to answer rubbish says nothing by itself;
+// one inference in a second costs it less than one part in a hundred.
+const testEvery = time.Second
+
+func accelerated(m *inference.Slot) bool { return onAccelerator(m.Info().Device) }
+
+// onAccelerator says whether a device is something that can be unplugged, overheat or lose its memory.
+func onAccelerator(device string) bool {
+	return device != "" && device != "none" && !strings.EqualFold(device, "cpu")
+}
+
+// testEngine asks the engine of a slot again and again, until it fails or ctx ends.
+func (s *server) testEngine(ctx context.Context, sl *slot, m *model) {
+	t := time.NewTicker(testEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		sl.turn.Lock()
+		ok := s.steady(ctx, sl, m, "")
+		sl.turn.Unlock()
+		if !ok {
+			return
+		}
+	}
+}
+
+// steady says whether the engine still answers rightly what it is known to answer; where it does not, heron is told. The caller holds the slot's turn.
+func (s *server) steady(ctx context.Context, sl *slot, m *model, why string) bool {
+	if s.c.SoftInference > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.c.SoftInference)
+		defer cancel()
+	}
+	err := m.SelfTest(ctx)
+	switch {
+	case err == nil:
+		return true
+	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
+		return true // the process ends
+	case why == "":
+		why = err.Error()
+	}
+	s.say(kindEngineLost, engineLost{Slot: sl.cfg.Slot, Engine: m.engine, Reason: cleanText(why)})
+	return false
+}

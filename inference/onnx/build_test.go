@@ -7,6 +7,16 @@ import (
 	"heron/inference"
 )
 
+// Wire types of protobuf, and TensorProto.DataType.
+const (
+	wireVarint = 0
+	wireBytes  = 2
+
+	typeFloat = 1
+	typeUint8 = 2
+	typeInt8  = 3
+)
+
 // The smallest writer of ONNX files that the tests need: the mean colour of a picture, times a matrix, through a softmax.
 
 func tag(num, wire int) []byte { return binary.AppendUvarint(nil, uint64(num<<3|wire)) }

@@ -54,45 +54,41 @@ func initialise() error {
 
 // engine is one session with its two tensors. The tensors lie in Go memory, pinned, where the runtime reads and writes them.
 type engine struct {
-	session *ort.AdvancedSession
-	options *ort.RunOptions
-	values  []ort.Value
-	pins    runtime.Pinner
-	in, out *inference.Tensor
-	info    inference.Info
+	session  *ort.AdvancedSession
+	options  *ort.RunOptions
+	provider provider
+	values   []ort.Value
+	pins     runtime.Pinner
+	in, out  *inference.Tensor
+	info     inference.Info
 }
 
-// Open checks the file without a runtime, then makes a session of the very bytes it checked. It cannot be stopped:
-// a model may keep ONNX Runtime busy for ever while it loads.
+// Open runs a model on the CPU. It checks the file without a runtime, then makes a session of the very bytes it checked.
+// It cannot be stopped: a model may keep ONNX Runtime busy for ever while it loads.
 func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
-	g, err := readGraph(m.Bytes)
+	return open(ctx, m, providers()[0])
+}
+
+func open(ctx context.Context, m inference.Model, p provider) (inference.Engine, error) {
+	g, err := inference.ReadONNX(m.Bytes)
 	if err != nil {
-		return nil, named(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	b, err := bind(g, m.Spec)
 	if err != nil {
-		return nil, named(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
-	if err := initialise(); err != nil {
+	if err := p.ready(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e := &engine{info: inference.Info{Engine: "onnx", Device: "cpu", Version: ort.GetVersion()}}
+	e := &engine{provider: p, info: inference.Info{Engine: p.engine, Device: p.device, Version: ort.GetVersion()}}
 	if err := e.load(m, b); err != nil {
-		return nil, named(m.File, joinClose(err, e))
+		return nil, inference.InFile(m.File, joinClose(err, e))
 	}
 	return e, nil
-}
-
-// named puts the file's name in front of a refusal.
-func named(file string, err error) error {
-	if r, ok := err.(*inference.Refusal); ok {
-		r.What = file + ": " + r.What
-		return r
-	}
-	return fmt.Errorf("%s: %w", file, err)
 }
 
 func joinClose(err error, e *engine) error {
@@ -111,35 +107,36 @@ func (e *engine) load(m inference.Model, b *binding) error {
 	if e.options, err = ort.NewRunOptions(); err != nil {
 		return fmt.Errorf("make run options: %w", err)
 	}
-	so, err := sessionOptions(m.Threads)
+	so, err := sessionOptions(&m)
 	if err != nil {
 		return fmt.Errorf("make session options: %w", err)
 	}
 	defer so.Destroy()
+	if err := e.provider.addTo(so, m.Bytes, m.Spec.Digest); err != nil {
+		return err
+	}
 	e.session, err = ort.NewAdvancedSessionWithONNXData(m.Bytes, []string{b.input}, []string{b.output}, e.values[:1], e.values[1:], so)
 	if err != nil {
-		return explain(err)
+		return e.provider.explain(e.info.Version, err)
 	}
 	return nil
 }
 
 // sessionOptions: one pool of threads, every optimisation, memory kept between runs.
-func sessionOptions(threads int) (*ort.SessionOptions, error) {
-	if threads <= 0 {
-		threads = min(2, max(1, runtime.NumCPU()/2)) // the other half is for camera and core; more than two gain little on small models
-	}
+func sessionOptions(m *inference.Model) (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
 	}
 	for _, err := range []error{
-		o.SetIntraOpNumThreads(threads),
+		o.SetIntraOpNumThreads(m.ThreadsOr()),
 		o.SetInterOpNumThreads(1),
 		o.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
 		o.SetCpuMemArena(true),
 		o.SetMemPattern(true),
-		o.SetLogSeverityLevel(ort.LoggingLevelFatal), // every error is returned, and reported once by whoever gets it
-		o.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(runtime.NumCPU() > 4)), // on two cores, spinning made a run cost 14 to 38 ms of CPU instead of 6
+		o.SetLogSeverityLevel(ort.LoggingLevelFatal),                             // every error is returned, and reported once by whoever gets it
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", flag(m.Spin)), // on two cores, spinning made a run cost 14 to 38 ms of CPU instead of 6
+		o.AddSessionConfigEntry("session.inter_op.allow_spinning", flag(m.Spin)),
 		o.AddSessionConfigEntry("session.disable_quant_qdq", flag(int8Lies(ort.GetVersion(), cpu.X86.HasAMXInt8))),
 	} {
 		if err != nil {
@@ -198,28 +195,19 @@ func (e *engine) Output() *inference.Tensor { return e.out }
 func (e *engine) Info() inference.Info      { return e.info }
 
 // Run infers. When ctx ends, ONNX Runtime stops before the next node; one long node it does not interrupt.
-func (e *engine) Run(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	told := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(told)
-		_ = e.options.Terminate() // fails only on options that were freed, and Close waits for Run
-	})
-	err := e.session.RunWithOptions(e.options)
-	if !stop() {
-		<-told
-		_ = e.options.UnsetTerminate()
-		if err != nil {
-			return context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return explain(err)
+func (e *engine) Run(ctx context.Context) error { return inference.RunNative(ctx, e) }
+
+// Infer, Stop and Rearm are for inference.RunNative.
+func (e *engine) Infer() error {
+	if err := e.session.RunWithOptions(e.options); err != nil {
+		return e.provider.explain(e.info.Version, err)
 	}
 	return nil
 }
+
+// Stop fails only on options that were freed, and Close waits for Run.
+func (e *engine) Stop()  { _ = e.options.Terminate() }
+func (e *engine) Rearm() { _ = e.options.UnsetTerminate() }
 
 // Close frees session and tensors. The tensors must not be used after it.
 func (e *engine) Close() error {
@@ -237,21 +225,4 @@ func (e *engine) Close() error {
 	e.values = nil
 	e.pins.Unpin()
 	return nil
-}
-
-// explain makes one short line and a code of what ONNX Runtime says.
-func explain(err error) *inference.Refusal {
-	text := plain(err.Error())
-	code, next := inference.CodeFormat, "use a model that ONNX Runtime "+ort.GetVersion()+" reads"
-	switch {
-	case strings.Contains(text, "bad_alloc"), strings.Contains(text, "Failed to allocate memory"):
-		code, next = inference.CodeBudget, "use a smaller model"
-	case strings.Contains(text, "opset"), strings.Contains(text, "IR version"):
-		next = "export the model with an older opset, or use a newer ONNX Runtime"
-	case strings.Contains(text, "Op registered"), strings.Contains(text, "registered function/op"):
-		next = "export the model with standard operators"
-	case strings.Contains(text, "invalid dimensions"), strings.Contains(text, "shape"):
-		code, next = inference.CodeContract, "correct the shapes in manifest.json, or the label file"
-	}
-	return &inference.Refusal{Code: code, What: "ONNX Runtime: " + text, NextStep: next, Err: err}
 }

@@ -1,4 +1,4 @@
-package onnx
+package inference
 
 import (
 	"encoding/binary"

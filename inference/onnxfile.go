@@ -1,69 +1,52 @@
-package onnx
+package inference
 
 import (
 	"fmt"
 	"math"
 	"math/bits"
-
-	"heron/inference"
 )
 
-// graph is what Heron reads of an ONNX file itself, before a runtime sees it.
-type graph struct {
-	inputs  []value // without those that have an initializer
-	outputs []value
+// ONNX is what Heron reads of an ONNX file itself, before a runtime sees it.
+type ONNX struct {
+	Inputs  []Port // without those that have an initializer
+	Outputs []Port
 }
-
-// value is an input or output of the graph.
-type value struct {
-	name  string
-	dtype int     // TensorProto.DataType; 0 where it is no tensor
-	dims  []int64 // −1 is dynamic
-	shape bool    // a shape is given at all
-}
-
-// TensorProto.DataType
-const (
-	typeFloat = 1
-	typeUint8 = 2
-	typeInt8  = 3
-)
 
 // maxDepth bounds subgraphs within subgraphs; protobuf's own readers stop at 100 messages.
 const maxDepth = 32
 
 // walker goes through every tensor of a model: graph, subgraphs, functions, training graphs.
 type walker struct {
-	graph
+	ONNX
 	top   bool // the next graph is the model's own
 	seen  bool // … and there was one
 	given map[string]bool
 }
 
-// readGraph walks an ONNX file. Its errors are refusals: "format", "external-data" for a tensor that wants to read another file,
-// "budget" for one that declares far more than it carries.
-func readGraph(b []byte) (*graph, error) {
+// ReadONNX walks an ONNX file to every tensor of it, those in subgraphs, functions and training graphs included. Its errors are refusals:
+// "format", "external-data" for a tensor that wants to read another file, "budget" for one that declares far more than it carries.
+func ReadONNX(b []byte) (*ONNX, error) {
 	if len(b) == 0 {
-		return nil, refuse(inference.CodeFormat, "fetch the model again", "the file is empty")
+		return nil, Refuse(CodeFormat, "fetch the model again", "the file is empty")
 	}
 	w := &walker{given: map[string]bool{}}
 	if err := w.model(b); err != nil {
 		if err == errWire {
-			return nil, refuse(inference.CodeFormat, "fetch or export the model again", "%v", err)
+			return nil, Refuse(CodeFormat, "fetch or export the model again", "%v", err)
 		}
 		return nil, err
 	}
 	if !w.seen {
-		return nil, refuse(inference.CodeFormat, "export the model again", "the file holds no graph")
+		return nil, Refuse(CodeFormat, "export the model again", "the file holds no graph")
 	}
-	free := w.inputs[:0]
-	for _, in := range w.inputs {
-		if !w.given[in.name] {
+	free := w.Inputs[:0]
+	for _, in := range w.Inputs {
+		if !w.given[in.Name] {
 			free = append(free, in)
 		}
 	}
-	w.inputs = free
-	return &w.graph, nil
+	w.Inputs = free
+	return &w.ONNX, nil
 }
 
 func (w *walker) model(b []byte) error {
@@ -97,7 +80,7 @@ func (w *walker) ifNum(x field, depth int, f func([]byte, int) error, nums ...in
 // body is a GraphProto.
 func (w *walker) body(b []byte, depth int) error {
 	if depth > maxDepth {
-		return refuse(inference.CodeFormat, "export the model again", "subgraphs are nested deeper than %d", maxDepth)
+		return Refuse(CodeFormat, "export the model again", "subgraphs are nested deeper than %d", maxDepth)
 	}
 	top := w.top
 	w.top = false
@@ -114,15 +97,15 @@ func (w *walker) body(b []byte, depth int) error {
 		case 15:
 			return w.sparse(f.bytes, top)
 		case 11:
-			return w.value(&w.inputs, f.bytes, top)
+			return w.value(&w.Inputs, f.bytes, top)
 		case 12:
-			return w.value(&w.outputs, f.bytes, top)
+			return w.value(&w.Outputs, f.bytes, top)
 		}
 		return nil
 	})
 }
 
-func (w *walker) value(to *[]value, b []byte, top bool) error {
+func (w *walker) value(to *[]Port, b []byte, top bool) error {
 	if !top {
 		return nil
 	}
@@ -187,9 +170,9 @@ func (w *walker) tensor(b []byte) (name string, err error) {
 	case err != nil:
 		return name, err
 	case external:
-		return name, refuse(inference.CodeExternalData, "export the model with its weights inside, in one file", "tensor %s wants to read its data from another file", inference.Quote(name))
+		return name, Refuse(CodeExternalData, "export the model with its weights inside, in one file", "tensor %s wants to read its data from another file", Quote(name))
 	case elements > 8*carried+8: // the smallest elements are half a byte
-		return name, refuse(inference.CodeBudget, "fetch or export the model again", "tensor %s declares %s values and carries %d bytes", inference.Quote(name), count(elements), carried)
+		return name, Refuse(CodeBudget, "fetch or export the model again", "tensor %s declares %s values and carries %d bytes", Quote(name), count(elements), carried)
 	}
 	return name, nil
 }
@@ -210,17 +193,18 @@ func count(n uint64) string {
 }
 
 // readValue reads a ValueInfoProto.
-func readValue(b []byte) (v value, err error) {
+func readValue(b []byte) (v Port, err error) {
+	v = Port{DType: onnxType(0), Free: true}
 	err = fields(b, func(f field) error {
 		switch f.num {
 		case 1:
-			v.name = string(f.bytes)
+			v.Name = string(f.bytes)
 		case 2:
 			return fields(f.bytes, func(t field) error {
 				if t.num != 1 { // tensor_type
 					return nil
 				}
-				return v.tensorType(t.bytes)
+				return tensorType(&v, t.bytes)
 			})
 		}
 		return nil
@@ -228,13 +212,13 @@ func readValue(b []byte) (v value, err error) {
 	return v, err
 }
 
-func (v *value) tensorType(b []byte) error {
+func tensorType(v *Port, b []byte) error {
 	return fields(b, func(f field) error {
 		switch f.num {
 		case 1:
-			v.dtype = int(f.value)
+			v.DType = onnxType(int(f.value))
 		case 2:
-			v.shape = true
+			v.Free = false
 			return fields(f.bytes, func(d field) error {
 				if d.num != 1 {
 					return nil
@@ -246,7 +230,7 @@ func (v *value) tensorType(b []byte) error {
 					}
 					return nil
 				})
-				v.dims = append(v.dims, dim)
+				v.Dims = append(v.Dims, dim)
 				return err
 			})
 		}
@@ -254,6 +238,11 @@ func (v *value) tensorType(b []byte) error {
 	})
 }
 
-func refuse(code, next, format string, args ...any) *inference.Refusal {
-	return inference.Refuse(code, next, format, args...)
+// onnxType is the manifest's word for a TensorProto.DataType, or the ONNX word where Heron does not read the type.
+func onnxType(t int) string {
+	known := []string{"no tensor", string(Float32), string(Uint8), string(Int8), "uint16", "int16", "int32", "int64", "string", "bool", "float16", "double", "uint32", "uint64"}
+	if t < len(known) && t >= 0 {
+		return known[t]
+	}
+	return fmt.Sprintf("ONNX type %d", t)
 }

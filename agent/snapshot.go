@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"heron/agent/status"
+	"heron/camera"
 	"heron/internal/clock"
 	"heron/sync/message"
 	"heron/vision"
@@ -56,12 +57,17 @@ func (w *watch) since(r reason, now time.Time) time.Time {
 }
 
 // Picture is the newest frame of a camera as JPEG, with what it became.
-func (a *Agent) Picture(ctx context.Context, camera string, maxWidth int) (status.Picture, error) {
-	p, err := a.vision.Snapshot(ctx, camera, maxWidth)
+func (a *Agent) Picture(ctx context.Context, camera string, o status.PictureOptions) (status.Picture, error) {
+	p, err := a.vision.Snapshot(ctx, camera, vision.SnapshotOptions{MaxWidth: o.MaxWidth, Draw: o.Draw, Age: o.Age, Have: vision.FrameID(o.Have)})
 	if err != nil {
 		return status.Picture{}, err
 	}
-	return status.Picture{JPEG: p.JPEG, Caption: caption(p.Last)}, nil
+	return status.Picture{JPEG: p.JPEG, Caption: caption(p.Last), Frame: status.FrameID(p.Frame), Age: p.Age, Same: p.Same}, nil
+}
+
+// Card draws words in place of a picture; no heron-vision is needed for it.
+func (a *Agent) Card(width int, title string, lines ...string) ([]byte, error) {
+	return camera.EncodeJPEG(camera.Card(width, width*9/16, title, lines...), 0, 80)
 }
 
 func caption(o *vision.Observation) string {

@@ -25,9 +25,19 @@ func (s *server) picture(ctx context.Context, m snapshot) (h pictureHeader, jpeg
 	if c == nil || c.source == nil {
 		return h, nil, errors.New("the camera cannot be opened")
 	}
+	if seq, at, ok := c.source.Newest(); ok && m.Have == seq && m.HaveAt.Equal(at) {
+		h.Frame, h.At, h.AgeMS, h.Same = seq, at.UTC(), ms(max(0, time.Since(at))), true
+		return h, nil, nil
+	}
 	var f camera.Frame
 	if !c.source.Snapshot(&f) {
 		return h, nil, errors.New("no frame yet")
+	}
+	width, height := f.Width, f.Height
+	if m.Draw || m.Age {
+		if h.Last, err = c.draw(ctx, m, &f); err != nil {
+			return h, nil, err
+		}
 	}
 	if jpeg, err = s.d.Encode(&f, m.MaxWidth, snapshotQuality); err != nil {
 		return h, nil, err
@@ -35,12 +45,53 @@ func (s *server) picture(ctx context.Context, m snapshot) (h pictureHeader, jpeg
 	if len(jpeg) > maxPicture-maxJSON {
 		return h, nil, fmt.Errorf("the picture has %d bytes, more than %d; ask for a smaller width", len(jpeg), maxPicture-maxJSON)
 	}
-	h.At, h.Width, h.Height = f.At.UTC(), f.Width, f.Height
-	if m.MaxWidth > 0 && f.Width > m.MaxWidth {
-		h.Width, h.Height = m.MaxWidth, max(1, f.Height*m.MaxWidth/f.Width)
+	h.Frame, h.At, h.AgeMS, h.Width, h.Height = f.Seq, f.At.UTC(), ms(max(0, time.Since(f.At))), width, height
+	if m.MaxWidth > 0 && width > m.MaxWidth {
+		h.Width, h.Height = m.MaxWidth, max(1, height*m.MaxWidth/width)
 	}
-	h.Last = c.resultOf(ctx, f.Seq)
+	if !m.Draw && !m.Age {
+		h.Last = c.resultOf(ctx, f.Seq)
+	}
 	return h, jpeg, nil
+}
+
+// draw writes into f, made as small as it is wanted, what was asked for. The result is that of f itself or none.
+func (c *cam) draw(ctx context.Context, m snapshot, f *camera.Frame) (*Observation, error) {
+	var o *Observation
+	var over camera.Overlay
+	if m.Draw {
+		o = c.resultOf(ctx, f.Seq)
+		over = overlay(o, f)
+	}
+	if age := time.Since(f.At); m.Age && age > StaleAfter {
+		over.Age = age
+	}
+	if !m.Draw && over.Age == 0 {
+		return nil, nil
+	}
+	if err := camera.Shrink(f, m.MaxWidth); err != nil {
+		return nil, err
+	}
+	over.Draw(f)
+	return o, nil
+}
+
+// overlay is what people read about frame f, which became o; nil: nothing.
+func overlay(o *Observation, f *camera.Frame) camera.Overlay {
+	when := fmt.Sprintf("%s, frame %d", f.At.Local().Format("15:04:05.0"), f.Seq)
+	if o == nil {
+		return camera.Overlay{Note: "not classified", Detail: when}
+	}
+	over := camera.Overlay{Facts: o.Facts, Detail: fmt.Sprintf("%s %.1f ms, %s", o.Engine, o.LatMS, when)}
+	switch {
+	case len(o.Top) > 0:
+		over.Label, over.Score = o.Top[0].Label, o.Top[0].Score
+	case o.Error != "":
+		over.Note, over.Detail = "inference failed: "+o.Error, when
+	default:
+		over.Note, over.Detail = "not classified", when
+	}
+	return over
 }
 
 // resultOf is what frame seq itself became, waited for a moment while it may be under way; nil when it became nothing, or a newer one has.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // LostError is the answer to a request whose process was lost before it answered.
@@ -15,12 +16,29 @@ type LostError struct {
 
 func (e *LostError) Error() string { return e.Reason }
 
-// Snapshot returns the newest frame that camera's consumer has looked at as a JPEG, scaled down to maxWidth where it is wider and maxWidth is not 0.
-func (c *Client) Snapshot(ctx context.Context, camera string, maxWidth int) (Picture, error) {
+// FrameID tells a frame from all others of its camera, over the life of processes: numbers begin anew with each.
+type FrameID struct {
+	Seq uint64
+	At  time.Time // capture
+}
+
+// SnapshotOptions say what is wanted of the newest frame.
+type SnapshotOptions struct {
+	MaxWidth int     // it is scaled down where it is wider; 0: as it is
+	Draw     bool    // draw into it what it became, and its facts
+	Age      bool    // draw its age where that is more than StaleAfter
+	Have     FrameID // known already: only a newer frame is encoded; zero: any is
+}
+
+// StaleAfter is the age from which a frame is not what is before the camera now.
+const StaleAfter = 2 * time.Second
+
+// Snapshot returns the newest frame that camera's consumer has looked at as a JPEG.
+func (c *Client) Snapshot(ctx context.Context, camera string, o SnapshotOptions) (Picture, error) {
 	if _, ok := c.known.cameras[camera]; !ok {
 		return Picture{}, fmt.Errorf("no camera %q is configured", camera)
 	}
-	a, err := c.ask(ctx, func(id uint64) (kind, any) { return kindSnapshot, snapshot{id, camera, maxWidth} })
+	a, err := c.ask(ctx, func(id uint64) (kind, any) { return kindSnapshot, o.message(id, camera) })
 	if err != nil {
 		return Picture{}, fmt.Errorf("snapshot of camera %q: %w", camera, err)
 	}
@@ -30,8 +48,15 @@ func (c *Client) Snapshot(ctx context.Context, camera string, maxWidth int) (Pic
 		return Picture{}, fmt.Errorf("snapshot of camera %q: the answer is no picture", camera)
 	case p.Error != "":
 		return Picture{}, fmt.Errorf("snapshot of camera %q: %s", camera, p.Error)
+	case p.Same && (o.Have.Seq == 0 || o.Have.Seq != p.Frame):
+		return Picture{}, fmt.Errorf("snapshot of camera %q: the answer names frame %d, which was not asked about", camera, p.Frame)
 	}
-	return Picture{JPEG: p.JPEG, At: p.At, Width: p.Width, Height: p.Height, Last: p.Last}, nil
+	return Picture{JPEG: p.JPEG, At: p.At, Width: p.Width, Height: p.Height, Last: p.Last,
+		Frame: FrameID{p.Frame, p.At}, Age: time.Duration(p.AgeMS * float64(time.Millisecond)), Same: p.Same}, nil
+}
+
+func (o SnapshotOptions) message(id uint64, camera string) snapshot {
+	return snapshot{ID: id, Camera: camera, MaxWidth: o.MaxWidth, Draw: o.Draw, Age: o.Age, Have: o.Have.Seq, HaveAt: o.Have.At}
 }
 
 // Classify classifies a picture file by the same path as frames. Facts such as "black" are told, but the picture is classified all the same.

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/jpeg"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,12 +34,17 @@ func (d *device) set(s Snapshot) {
 	d.snap = s
 }
 
-func (d *device) Picture(ctx context.Context, camera string, width int) (Picture, error) {
+func (d *device) Picture(ctx context.Context, camera string, o PictureOptions) (Picture, error) {
 	if d.picture == nil {
 		return Picture{}, errors.New("the camera has delivered no frame yet")
 	}
-	jpeg, err := d.picture(ctx, camera, width)
+	jpeg, err := d.picture(ctx, camera, o.MaxWidth)
 	return Picture{JPEG: jpeg, Caption: "frame 7: größer 91.0 %"}, err
+}
+
+// Card is no picture of words, but the words can be found in it.
+func (d *device) Card(_ int, title string, lines ...string) ([]byte, error) {
+	return []byte("\xff\xd8" + title + "\n" + strings.Join(lines, "\n")), nil
 }
 
 // bottle is a drawn picture.

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,13 +97,16 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 
 // snapshot serves the newest frame of one camera.
 func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
-	camera, ok := strings.CutSuffix(r.PathValue("file"), ".jpg")
-	names := s.cameraNames()
-	if !ok || !slices.Contains(names, camera) {
-		text(w, http.StatusNotFound, "no such camera; this device has: "+strings.Join(names, ", ")+" (as in /snapshot/NAME.jpg)\n")
+	camera, ok := s.camera(w, r, "/snapshot/NAME.jpg")
+	if !ok {
 		return
 	}
 	width, err := pictureWidth(r.URL.Query().Get("width"))
+	if err != nil {
+		text(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
+	draw, err := drawn(r.URL.Query().Get("draw"))
 	if err != nil {
 		text(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -116,7 +121,7 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pictureTimeout)
 	defer cancel()
-	p, err := s.provider.Picture(ctx, camera, width)
+	p, err := s.provider.Picture(ctx, camera, PictureOptions{MaxWidth: width, Draw: draw, Age: draw})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		text(w, http.StatusServiceUnavailable, fmt.Sprintf("no picture of %s within %v\n", camera, pictureTimeout))
@@ -131,8 +136,26 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) stream(w http.ResponseWriter, _ *http.Request) {
-	text(w, http.StatusNotImplemented, "live video is not part of this version; /snapshot/NAME.jpg has the newest frame\n")
+// camera takes the camera's name from a path that ends as like does, or answers that there is none.
+func (s *Server) camera(w http.ResponseWriter, r *http.Request, like string) (string, bool) {
+	name, ok := strings.CutSuffix(r.PathValue("file"), path.Ext(like))
+	names := s.cameraNames()
+	if !ok || !slices.Contains(names, name) {
+		text(w, http.StatusNotFound, "no such camera; this device has: "+strings.Join(names, ", ")+" (as in "+like+")\n")
+		return "", false
+	}
+	return name, true
+}
+
+// drawn reads ?draw=.
+func drawn(v string) (bool, error) {
+	switch v {
+	case "", "0":
+		return false, nil
+	case "1":
+		return true, nil
+	}
+	return false, errors.New("draw is 0 or 1")
 }
 
 func (s *Server) cameraNames() []string {

@@ -31,6 +31,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.outbox(&snap.Outbox)
 	m.uplink(&snap.Uplink)
 	m.process(&snap.Process)
+	m.streams(c.s.streams)
 	m.counter("heron_status_connections_refused_total", "Connections to the status page closed because too many were open.", float64(c.s.RefusedConns()))
 }
 
@@ -187,6 +188,15 @@ func (m *metrics) uplink(u *Uplink) {
 	m.counter("heron_uplink_connects_total", "Connections made to the broker.", float64(u.Connects))
 	m.gauge("heron_uplink_in_flight", "Messages sent and not yet acknowledged.", float64(u.InFlight))
 	m.gauge("heron_uplink_rtt_seconds", "Recent time from sending a message to its acknowledgement.", u.RTTMS/1000)
+}
+
+// streams counts live view. What is here was sent to viewers and made for them; pictures of /snapshot are apart.
+func (m *metrics) streams(s *streams) {
+	m.gauge("heron_stream_viewers", "Live views open.", float64(s.watching()))
+	m.counter("heron_stream_frames_total", "Pictures sent to viewers of live view.", float64(s.frames.Load()))
+	m.counter("heron_stream_bytes_total", "Bytes of pictures sent to viewers of live view.", float64(s.sent.Load()))
+	m.counter("heron_stream_refused_total", "Live views refused because too many were open.", float64(s.refused.Load()))
+	m.counter("heron_stream_encodes_total", "Pictures encoded for live view, once for all who see them.", float64(s.encodes.Load()))
 }
 
 func (m *metrics) process(p *Process) {

@@ -26,9 +26,24 @@ import (
 type Provider interface {
 	// Snapshot tells the present state. It must not block on devices or the network.
 	Snapshot() Snapshot
-	// Picture returns the newest frame of a configured camera as JPEG, at most maxWidth wide (0: as it is).
-	// Its error's text is shown to people.
-	Picture(ctx context.Context, camera string, maxWidth int) (Picture, error)
+	// Picture returns the newest frame of a configured camera as JPEG. Its error's text is shown to people.
+	Picture(ctx context.Context, camera string, o PictureOptions) (Picture, error)
+	// Card makes a JPEG that says in words why there is no picture.
+	Card(width int, title string, lines ...string) ([]byte, error)
+}
+
+// PictureOptions say what is wanted of the newest frame.
+type PictureOptions struct {
+	MaxWidth int     // 0: as it is
+	Draw     bool    // draw what this very frame became into it
+	Age      bool    // draw its age where it is not from now
+	Have     FrameID // nothing is encoded where this is still the newest; zero: encode it whatever it is
+}
+
+// FrameID tells a frame from all others of its camera.
+type FrameID struct {
+	Seq uint64
+	At  time.Time // capture
 }
 
 // Picture is one frame, with what this very frame became: the page polls results and pictures at different moments,
@@ -36,6 +51,9 @@ type Provider interface {
 type Picture struct {
 	JPEG    []byte
 	Caption string // one line; empty when the frame became nothing
+	Frame   FrameID
+	Age     time.Duration // since capture
+	Same    bool          // the newest frame is the one asked about: there is no JPEG
 }
 
 // Config of a Server.
@@ -77,6 +95,7 @@ type Server struct {
 	provider Provider
 	hosts    map[string]bool
 	pictures chan struct{} // a slot for each picture being made
+	streams  *streams
 	ln       *limitListener
 	http     *http.Server
 	html     *template.Template
@@ -90,7 +109,7 @@ func New(cfg Config, p Provider) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, provider: p, hosts: ownNames(cfg), pictures: make(chan struct{}, maxPictures), html: parsePage()}
+	s := &Server{cfg: cfg, provider: p, hosts: ownNames(cfg), pictures: make(chan struct{}, maxPictures), streams: newStreams(p), html: parsePage()}
 	s.http = &http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: headerTimeout,
@@ -98,6 +117,7 @@ func New(cfg Config, p Provider) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug), // what strangers send is not our failure
 	}
 	return s, nil
@@ -172,6 +192,7 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = s.http.Close() // whoever still reads has had his time
 	}
 	<-served
+	s.streams.wait()
 	return nil
 }
 
@@ -184,7 +205,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/api/v1/status", s.status)
 	mux.HandleFunc("/snapshot/{file}", s.snapshot)
-	mux.HandleFunc("/stream/", s.stream)
+	mux.HandleFunc("/stream/{file}", s.stream)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collector{s})
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true, MaxRequestsInFlight: 4}))

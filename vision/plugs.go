@@ -9,7 +9,7 @@ import (
 )
 
 // plugs notices that something was plugged in, pulled, or came back under another number: sysfs tells of no change by itself, so the names there
-// are compared once a second (about 30 µs for ten devices). The zero value looks at /sys; HERON_SYSFS moves it.
+// are compared once a second (about 30 µs for ten devices). HERON_SYSFS moves /sys.
 type plugs struct {
 	looked time.Time
 	seen   uint64
@@ -18,16 +18,14 @@ type plugs struct {
 // plugEvery is how often sysfs is looked at.
 const plugEvery = time.Second
 
-// changed says whether anything is different from the last look; the first look never is.
+// changed says whether anything is different from the last look.
 func (p *plugs) changed(now time.Time) bool {
 	if now.Sub(p.looked) < plugEvery {
 		return false
 	}
-	first := p.looked.IsZero()
-	p.looked = now
 	before := p.seen
-	p.seen = attached()
-	return !first && p.seen != before
+	p.looked, p.seen = now, attached()
+	return p.seen != before
 }
 
 // attached is a checksum of what is attached: USB devices with their numbers and kinds, PCIe accelerators, render nodes.

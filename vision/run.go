@@ -74,6 +74,7 @@ func (s *session) begin(h *history) {
 	c.mu.Lock()
 	c.session, c.startErr = s, nil
 	m.Avoid, m.Look = c.avoided(), c.look != nil
+	c.plugs.changed(time.Now()) // what is there before the models are loaded is not new
 	m.Pace, s.boundsTold = pacing{c.bounds}, c.boundsSet
 	clear(c.refused)
 	m.Slots = nil

@@ -64,9 +64,10 @@ type Config struct {
 // CameraStats is a camera's state in every beat.
 type CameraStats struct {
 	Name      string  `json:"name"`
-	State     string  `json:"state"`     // opening, running, reopening, ended
-	FrameAge  float64 `json:"frame_age"` // seconds since the newest frame, −1 before the first
-	Reading   float64 `json:"reading"`   // seconds that the present call into the driver has taken; 0 between calls
+	State     string  `json:"state"`          // opening, running, reopening, ended
+	Live      bool    `json:"live,omitempty"` // frames are replaced by newer ones; files and folders keep theirs until each was looked at
+	FrameAge  float64 `json:"frame_age"`      // seconds since the newest frame, −1 before the first
+	Reading   float64 `json:"reading"`        // seconds that the present call into the driver has taken; 0 between calls
 	Width     int     `json:"width"`
 	Height    int     `json:"height"`
 	Read      uint64  `json:"read"`    // frames read

@@ -57,11 +57,8 @@ func ReadBundle(dir string, engines []string) (*Bundle, error) {
 
 func (b *Bundle) readLabels() error {
 	name := b.Manifest.Labels
-	raw, err := b.read(name, maxLabels)
+	raw, err := b.checked(name, maxLabels)
 	if err != nil {
-		return err
-	}
-	if err := b.checkDigest(name, raw, sha256.Sum256(raw)); err != nil {
 		return err
 	}
 	if b.Labels, err = parseLabels(raw); err != nil {
@@ -143,28 +140,49 @@ func (b *Bundle) add(e EngineEntry) {
 }
 
 // Load reads a candidate's weights and checks them against the manifest's files; the bytes returned are the bytes checked.
+// Beside an OpenVINO .xml lies its .bin, which is read and checked likewise; the digest is that of both, one after the other.
 // Every error is a *Refusal.
 func (b *Bundle) Load(c Candidate) (Model, error) {
-	raw, err := b.read(c.File, maxWeights)
+	raw, err := b.checked(c.File, maxWeights)
 	if err != nil {
 		return Model{}, err
 	}
-	sum := sha256.Sum256(raw)
-	if err := b.checkDigest(c.File, raw, sum); err != nil {
-		return Model{}, err
+	m := Model{File: c.File, Bytes: raw}
+	if beside, ok := strings.CutSuffix(c.File, ".xml"); ok {
+		if m.Weights, err = b.beside(beside + ".bin"); err != nil {
+			return Model{}, err
+		}
 	}
+	sum := sha256.New()
+	sum.Write(m.Bytes) // a hash takes everything
+	sum.Write(m.Weights)
 	spec := c.Spec
-	spec.Digest = hex.EncodeToString(sum[:])
-	return Model{File: c.File, Bytes: raw, Spec: &spec}, nil
+	spec.Digest = hex.EncodeToString(sum.Sum(nil))
+	m.Spec = &spec
+	return m, nil
+}
+
+// beside reads the second file of a model. A model may do without one, unless the manifest lists it.
+func (b *Bundle) beside(name string) ([]byte, error) {
+	raw, err := b.checked(name, maxWeights)
+	if errors.Is(err, fs.ErrNotExist) && !slices.ContainsFunc(b.Manifest.Files, func(f File) bool { return f.Path == name }) {
+		return nil, nil
+	}
+	return raw, err
+}
+
+// checked reads a file and compares it with its entry in files.
+func (b *Bundle) checked(name string, most int64) ([]byte, error) {
+	raw, err := b.read(name, most)
+	if err != nil {
+		return nil, err
+	}
+	return raw, b.checkDigest(name, raw, sha256.Sum256(raw))
 }
 
 // ReadGolden reads the picture of a golden entry, checked like the weights.
 func (b *Bundle) ReadGolden(g Golden) ([]byte, error) {
-	raw, err := b.read(g.Input, maxGolden)
-	if err != nil {
-		return nil, err
-	}
-	return raw, b.checkDigest(g.Input, raw, sha256.Sum256(raw))
+	return b.checked(g.Input, maxGolden)
 }
 
 // checkDigest compares a file with its entry in files. A manifest that lists files must list every file that is used.

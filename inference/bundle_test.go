@@ -190,3 +190,46 @@ func TestLabels(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadPair: an OpenVINO .xml brings its .bin along, checked like it.
+func TestLoadPair(t *testing.T) {
+	pair := func(more ...any) func(map[string]any) {
+		return func(m map[string]any) {
+			m["engines"] = []any{map[string]any{"engine": "a", "file": "sub/m.xml"}}
+			if more != nil {
+				m["files"] = append([]any{map[string]any{"path": "labels.txt", "size": 9, "sha256": digest("ok\nempty\n")}, map[string]any{"path": "sub/m.xml", "size": 3, "sha256": digest("net")}}, more...)
+			}
+		}
+	}
+	bin := map[string]any{"path": "sub/m.bin", "size": 7, "sha256": digest("weights")}
+	for name, c := range map[string]struct {
+		manifest func(map[string]any)
+		bin      string
+		code     string
+	}{
+		"both":            {pair(), "weights", ""},
+		"both listed":     {pair(bin), "weights", ""},
+		"no bin":          {pair(), "", ""},
+		"bin listed only": {pair(bin), "", CodeBundle},
+		"another bin":     {pair(bin), "Weights", CodeDigest},
+		"a longer bin":    {pair(bin), "weights!", CodeDigest},
+		"a stranger":      {pair(map[string]any{"path": "other", "size": 1, "sha256": digest("x")}), "weights", CodeDigest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := ReadBundle(bundleDir(t, c.manifest, map[string]string{"sub/m.xml": "net", "sub/m.bin": c.bin}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := b.Load(b.Candidates[0])
+			if r := (*Refusal)(nil); c.code != "" {
+				if !errors.As(err, &r) || r.Code != c.code {
+					t.Errorf("%v; want %q", err, c.code)
+				}
+				return
+			}
+			if err != nil || string(m.Bytes) != "net" || string(m.Weights) != c.bin || m.Spec.Digest != digest("net"+c.bin) {
+				t.Errorf("%q %q %s, %v", m.Bytes, m.Weights, m.Spec.Digest, err)
+			}
+		})
+	}
+}

@@ -60,7 +60,11 @@ func Folder(t *testing.T, engine string, m inference.Model) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, b := range map[string][]byte{m.File: m.Bytes, "labels.txt": []byte(strings.Join(m.Spec.Labels, "\n") + "\n"), "manifest.json": manifest} {
+	files := map[string][]byte{m.File: m.Bytes, "labels.txt": []byte(strings.Join(m.Spec.Labels, "\n") + "\n"), "manifest.json": manifest}
+	if m.Weights != nil {
+		files[strings.TrimSuffix(m.File, ".xml")+".bin"] = m.Weights
+	}
+	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -144,13 +144,14 @@ func inPlace(t *testing.T, s Suite, m inference.Model) {
 
 func forgetsBytes(t *testing.T, s Suite, m inference.Model) {
 	want := answer(t, open(t, s, m), 5)
-	m.Bytes = slices.Clone(m.Bytes)
+	m.Bytes, m.Weights = slices.Clone(m.Bytes), slices.Clone(m.Weights)
 	e, err := s.Open(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
 	clear(m.Bytes)
+	clear(m.Weights)
 	runtime.GC()
 	if got := answer(t, e, 5); got != want {
 		t.Errorf("answers %.80s after its bytes were cleared; before %.80s", got, want)
@@ -204,7 +205,7 @@ func slot(t *testing.T, s Suite, m inference.Model) {
 
 func refused(t *testing.T, s Suite) {
 	m := s.Good[0].Model
-	m.Threads = 0
+	m.Threads, m.Weights = 0, nil
 	cases := slices.Clone(s.Refused)
 	for name, b := range map[string]string{"nothing": "", "a page instead of a model": "<html><head><title>503</title></head></html>\n", "noise": "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80"} {
 		m.Bytes = []byte(b)

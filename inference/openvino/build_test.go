@@ -13,12 +13,12 @@ import (
 // What the tests need of a writer of ONNX files: the mean colour of a picture, times a matrix, through a softmax.
 
 func varint(num int, v uint64) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(num<<3|wireVarint)), v)
+	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(num<<3)), v)
 }
 
 func nested(num int, parts ...[]byte) []byte {
 	body := slices.Concat(parts...)
-	return append(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(num<<3|wireBytes)), uint64(len(body))), body...)
+	return append(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(num<<3|2)), uint64(len(body))), body...)
 }
 
 func text(num int, s string) []byte { return nested(num, []byte(s)) }

@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"unsafe"
@@ -25,7 +24,8 @@ type engine struct {
 	m       *C.hov_model
 	device  device
 	info    inference.Info
-	ports   [2]port // the input, the output
+	ports   [2]inference.Port // the input, the output
+	shapes  [2][]int          // … and their shapes
 	index   C.size_t
 	in, out *inference.Tensor
 }
@@ -36,7 +36,7 @@ func (e *engine) bind(n *native, s *inference.Spec) error {
 	if err != nil {
 		return err
 	}
-	open, err := checkInput(ins, s)
+	open, err := inference.FitInput(s, ins)
 	if err != nil {
 		return err
 	}
@@ -46,16 +46,31 @@ func (e *engine) bind(n *native, s *inference.Spec) error {
 			return err
 		}
 	}
-	i := 0
-	if s.Output.Name != "" {
-		i = e.outputNamed(s.Output.Name)
-	}
-	if err := checkOutput(outs, i, s); err != nil {
+	i, err := e.pick(s, outs)
+	if err != nil {
 		return err
 	}
+	if err := outs[i].Fixed(); err != nil { // OpenVINO would hand out a tensor without memory
+		return err
+	}
+	if e.shapes[1], err = inference.FitOutput(s, &outs[i]); err != nil {
+		return err
+	}
+	e.shapes[0] = s.Input.Shape()
 	e.ports[1], e.index = outs[i], C.size_t(i)
-	e.ports[1].name = cmp.Or(s.Output.Name, e.ports[1].name) // a tensor may have several names
+	e.ports[1].Name = cmp.Or(s.Output.Name, e.ports[1].Name)
 	return nil
+}
+
+// pick is the manifest's output. Its name is looked up by OpenVINO, for a tensor may have several.
+func (e *engine) pick(s *inference.Spec, outs []inference.Port) (int, error) {
+	if s.Output.Name == "" || len(outs) == 0 {
+		return inference.PickOutput(s, outs)
+	}
+	if i := e.outputNamed(s.Output.Name); i >= 0 && i < len(outs) {
+		return i, nil
+	}
+	return 0, inference.NoOutput(s, outs)
 }
 
 // outputNamed is the index of an output, or −1.
@@ -69,7 +84,7 @@ func (e *engine) outputNamed(name string) int {
 	return int(i)
 }
 
-func (e *engine) allPorts(n *native) (ins, outs []port, err error) {
+func (e *engine) allPorts(n *native) (ins, outs []inference.Port, err error) {
 	var ni, no C.size_t
 	if C.hov_ports(e.m, &ni, &no) != 0 {
 		return nil, nil, e.refusal()
@@ -91,20 +106,20 @@ func (e *engine) allPorts(n *native) (ins, outs []port, err error) {
 	return ins, outs, nil
 }
 
-func (e *engine) port(n *native, output C.int, i C.size_t) (port, error) {
+func (e *engine) port(n *native, output C.int, i C.size_t) (inference.Port, error) {
 	var c C.hov_port
 	if C.hov_port_at(e.m, output, i, &c) != 0 {
-		return port{}, e.refusal()
+		return inference.Port{}, e.refusal()
 	}
-	p := port{name: C.GoString(&c.name[0]), dtype: cmp.Or(n.types[c._type], "of another type"), known: c.rank >= 0}
+	p := inference.Port{Name: C.GoString(&c.name[0]), DType: cmp.Or(n.types[c._type], "of another type"), Free: c.rank < 0}
 	for _, d := range c.dims[:max(0, c.rank)] {
-		p.dims = append(p.dims, int64(d))
+		p.Dims = append(p.Dims, int64(d))
 	}
 	return p, nil
 }
 
 // reshape fixes the input as the manifest has it, and looks at the outputs again.
-func (e *engine) reshape(n *native, s *inference.Spec) ([]port, error) {
+func (e *engine) reshape(n *native, s *inference.Spec) ([]inference.Port, error) {
 	var dims []C.int64_t
 	for _, d := range s.Input.Shape() {
 		dims = append(dims, C.int64_t(d))
@@ -122,9 +137,6 @@ func (e *engine) reshape(n *native, s *inference.Spec) ([]port, error) {
 
 // compile builds the model for the device, with those of its properties that this release knows.
 func (e *engine) compile(n *native, threads int) error {
-	if threads <= 0 {
-		threads = min(2, max(1, runtime.NumCPU()/2)) // the other half is for camera and core; more than two gain little on small models
-	}
 	var words []*C.char
 	if wanted := e.device.properties(threads); len(wanted) > 0 {
 		list, err := n.property(e.device.name, "SUPPORTED_PROPERTIES")
@@ -150,21 +162,21 @@ func (e *engine) compile(n *native, threads int) error {
 }
 
 func (e *engine) tensors() (err error) {
-	if e.in, err = e.tensor(0, 0, &e.ports[0], "input"); err != nil {
+	if e.in, err = e.tensor(0, 0, &e.ports[0], e.shapes[0], "input"); err != nil {
 		return err
 	}
-	e.out, err = e.tensor(1, e.index, &e.ports[1], "output")
+	e.out, err = e.tensor(1, e.index, &e.ports[1], e.shapes[1], "output")
 	return err
 }
 
 // tensor is a view onto the request's own memory; its size must be what shape and type say.
-func (e *engine) tensor(output C.int, index C.size_t, p *port, unnamed string) (*inference.Tensor, error) {
+func (e *engine) tensor(output C.int, index C.size_t, p *inference.Port, shape []int, unnamed string) (*inference.Tensor, error) {
 	var data unsafe.Pointer
 	var size C.size_t
 	if C.hov_tensor(e.m, output, index, &data, &size) != 0 {
 		return nil, e.refusal()
 	}
-	t := &inference.Tensor{Name: cmp.Or(p.name, unnamed), DType: inference.DType(p.dtype), Shape: p.ints()}
+	t := &inference.Tensor{Name: cmp.Or(p.Name, unnamed), DType: inference.DType(p.DType), Shape: shape}
 	n, width := 1, 1
 	for _, d := range t.Shape {
 		n *= d
@@ -195,27 +207,14 @@ func (e *engine) Output() *inference.Tensor { return e.out }
 func (e *engine) Info() inference.Info      { return e.info }
 
 // Run infers. When ctx ends, OpenVINO stops before the next node; one long node, or a loop inside the model, it does not interrupt.
-func (e *engine) Run(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+func (e *engine) Run(ctx context.Context) error { return inference.RunNative(ctx, e) }
+
+// Infer, Stop and Rearm are for inference.RunNative.
+func (e *engine) Infer() error {
 	if e.m == nil {
 		return errors.New("the engine is closed")
 	}
-	told := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(told)
-		C.hov_cancel(e.m)
-	})
-	status := C.hov_infer(e.m)
-	if !stop() {
-		<-told
-		C.hov_rearm(e.m)
-		if status != 0 {
-			return context.Cause(ctx)
-		}
-	}
-	if status == 0 {
+	if C.hov_infer(e.m) == 0 {
 		return nil
 	}
 	r := e.refusal()
@@ -224,6 +223,9 @@ func (e *engine) Run(ctx context.Context) error {
 	}
 	return r
 }
+
+func (e *engine) Stop()  { C.hov_cancel(e.m) }
+func (e *engine) Rearm() { C.hov_rearm(e.m) }
 
 // Close frees model and tensors. The tensors must not be used after it.
 func (e *engine) Close() error {

@@ -42,12 +42,14 @@ func TestTorture_Mutants(t *testing.T) {
 		"xml": func() (inference.Engine, error) {
 			m := pair
 			m.Bytes = mutant(rnd, xml)
-			return r.OpenPair(t.Context(), CPU, m, bin)
+			m.Weights = bin
+			return r.Open(t.Context(), m)
 		},
 		"bin": func() (inference.Engine, error) {
 			m := pair
 			m.Bytes = xml
-			return r.OpenPair(t.Context(), CPU, m, mutant(rnd, bin))
+			m.Weights = mutant(rnd, bin)
+			return r.Open(t.Context(), m)
 		},
 	} {
 		ran := 0

@@ -116,16 +116,16 @@ func (n *native) read(model, weights []byte) (*C.hov_model, error) {
 	return h, nil
 }
 
-func (n *native) load(ctx context.Context, d device, m inference.Model, weights []byte) (inference.Engine, error) {
+func (n *native) load(ctx context.Context, d device, m inference.Model) (inference.Engine, error) {
 	e := &engine{device: d, info: inference.Info{Engine: d.engine, Device: d.info, Version: n.version()}}
 	var err error
-	if e.m, err = n.read(m.Bytes, weights); err != nil {
+	if e.m, err = n.read(m.Bytes, m.Weights); err != nil {
 		return nil, explain(d, n.version(), err.Error())
 	}
 	for _, step := range []func() error{
 		func() error { return e.bind(n, m.Spec) },
 		ctx.Err,
-		func() error { return e.compile(n, m.Threads) },
+		func() error { return e.compile(n, m.ThreadsOr()) },
 		e.tensors,
 	} {
 		if err := step(); err != nil {

@@ -61,24 +61,16 @@ func TestSuite(t *testing.T) {
 		}})
 }
 
-// TestIR: the two files of OpenVINO's own format, given as bytes.
+// TestIR: the two files of OpenVINO's own format, also by the way of a bundle's folder (the suite serves a slot from one).
 func TestIR(t *testing.T) {
 	r := real(t)
 	s := spec("NCHW", inference.Float32, inference.Float32)
 	xml, bin := ir(s)
-	enginetest.Run(t, enginetest.Suite{Engine: CPU, Good: []enginetest.Case{{Name: "xml and bin", Model: inference.Model{File: "m.xml", Bytes: xml, Spec: s}}},
-		Open: func(ctx context.Context, m inference.Model) (inference.Engine, error) {
-			if !isIR(m.Bytes) {
-				return r.Open(ctx, m)
-			}
-			kept := bytes.Clone(bin)
-			defer clear(kept) // they are not needed after the load
-			return r.OpenPair(ctx, CPU, m, kept)
-		}})
-	_, err := r.Open(t.Context(), inference.Model{File: "m.xml", Bytes: xml, Spec: s})
-	enginetest.CheckRefusal(t, err, inference.CodeFormat)
-	_, err = r.OpenPair(t.Context(), CPU, inference.Model{File: "m.xml", Bytes: xml, Spec: s}, bin[:20])
-	enginetest.CheckRefusal(t, err, inference.CodeFormat)
+	m := inference.Model{File: "m.xml", Bytes: xml, Weights: bin, Spec: s}
+	alone, cut := m, m
+	alone.Weights, cut.Weights = nil, bin[:20]
+	enginetest.Run(t, enginetest.Suite{Engine: CPU, Open: r.Open, Good: []enginetest.Case{{Name: "xml and bin", Model: m}},
+		Refused: []enginetest.Case{{Name: "xml alone", Model: alone, Code: inference.CodeFormat}, {Name: "half a bin", Model: cut, Code: inference.CodeFormat}}})
 }
 
 // TestBroken: the fate of every broken model. Those left out hang while they load or run, or take 4 GB. OpenVINO reads files of versions

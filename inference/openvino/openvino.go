@@ -55,30 +55,20 @@ func New(c Config) *Runtime {
 func (r *Runtime) Openers() map[string]inference.Opener {
 	out := map[string]inference.Opener{}
 	for _, d := range devices() {
-		out[d.engine] = func(ctx context.Context, m inference.Model) (inference.Engine, error) { return r.load(ctx, d, m, nil) }
+		out[d.engine] = func(ctx context.Context, m inference.Model) (inference.Engine, error) { return r.load(ctx, d, m) }
 	}
 	return out
 }
 
-// Open is the engine "openvino": it loads a model on the CPU.
+// Open is the engine "openvino": it loads a model on the CPU. OpenVINO's IR are two files: m.Bytes is the .xml, m.Weights the .bin.
+// It cannot be stopped: a model may keep OpenVINO busy for ever while it loads.
 func (r *Runtime) Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
-	return r.OpenPair(ctx, CPU, m, nil)
+	return r.load(ctx, devices()[0], m)
 }
 
-// OpenPair loads a model in two files, OpenVINO's IR: m is the .xml, weights the .bin, which is read before OpenPair returns.
-// A model in one file has no weights. It cannot be stopped: a model may keep OpenVINO busy for ever while it loads.
-func (r *Runtime) OpenPair(ctx context.Context, engine string, m inference.Model, weights []byte) (inference.Engine, error) {
-	for _, d := range devices() {
-		if d.engine == engine {
-			return r.load(ctx, d, m, weights)
-		}
-	}
-	return nil, inference.Refuse(inference.CodeEngine, "ask for openvino, openvino-gpu, openvino-npu or myriad", "OpenVINO is no engine %q", engine)
-}
-
-func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights []byte) (inference.Engine, error) {
-	if err := checkFiles(m, weights, d); err != nil {
-		return nil, named(m.File, err)
+func (r *Runtime) load(ctx context.Context, d device, m inference.Model) (inference.Engine, error) {
+	if err := checkFiles(m, d); err != nil {
+		return nil, inference.InFile(m.File, err)
 	}
 	l, err := r.ready(d)
 	if err != nil {
@@ -87,7 +77,7 @@ func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e, err := l.load(ctx, d, m, weights)
+	e, err := l.load(ctx, d, m)
 	if err == nil {
 		return e, nil
 	}
@@ -96,7 +86,7 @@ func (r *Runtime) load(ctx context.Context, d device, m inference.Model, weights
 			ref.What += "; it is held by " + who
 		}
 	}
-	return nil, named(m.File, err)
+	return nil, inference.InFile(m.File, err)
 }
 
 // unavailable lets callers branch on a refusal of the device.
@@ -112,7 +102,7 @@ type library interface {
 	version() string
 	devices() ([]string, error)
 	property(device, key string) (string, error)
-	load(ctx context.Context, d device, m inference.Model, weights []byte) (inference.Engine, error)
+	load(ctx context.Context, d device, m inference.Model) (inference.Engine, error)
 }
 
 // library opens the first of the device's libraries that can be opened.

@@ -2,8 +2,6 @@ package openvino
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,37 +9,26 @@ import (
 	"heron/inference"
 )
 
-// Device is what can be said of one engine on this machine without a model.
-type Device struct {
-	Engine   string // CPU, GPU, NPU or Myriad
-	Device   string // "cpu", "gpu", "npu", "ncs2"
-	Present  bool   // the hardware is there, as far as can be seen
-	Usable   bool   // … and the library for it, and OpenVINO lists it
-	Version  string // of the library, where it could be opened
-	Reason   string // why it is not usable; one line
-	NextStep string // what to do; one line
-}
-
 // Report looks at every device. It opens the libraries that it finds, 2022.3.1 only when a stick is plugged in. A driver that does not
 // answer before ctx ends is reported so, and its call is left behind: the process should be replaced before that device is used.
-func (r *Runtime) Report(ctx context.Context) []Device {
-	var out []Device
+func (r *Runtime) Report(ctx context.Context) []inference.Status {
+	var out []inference.Status
 	for _, d := range devices() {
-		answer := make(chan Device, 1)
+		answer := make(chan inference.Status, 1)
 		go func() { answer <- r.look(d) }() // waited for below as long as anything can wait for a native call
 		select {
 		case got := <-answer:
 			out = append(out, got)
 		case <-ctx.Done():
-			out = append(out, Device{Engine: d.engine, Device: d.info, Reason: "OpenVINO does not say whether there is one: " + context.Cause(ctx).Error(),
-				NextStep: "look into the kernel's log for the device's driver, or plug it in again"})
+			out = append(out, inference.Status{Engine: d.engine, Device: d.info, Present: r.present(d)}.Because(inference.Unavailable(
+				"look into the kernel's log for the device's driver, or plug it in again", "OpenVINO does not say whether there is one: %v", context.Cause(ctx))))
 		}
 	}
 	return out
 }
 
-func (r *Runtime) look(d device) Device {
-	out := Device{Engine: d.engine, Device: d.info, Present: r.present(d)}
+func (r *Runtime) look(d device) inference.Status {
+	out := inference.Status{Engine: d.engine, Device: d.info, Present: r.present(d)}
 	l, err := r.ready(d)
 	if l != nil {
 		out.Version = l.version()
@@ -49,20 +36,7 @@ func (r *Runtime) look(d device) Device {
 	if err == nil {
 		err = d.listedBy(l)
 	}
-	out.Usable = err == nil
-	return out.because(err)
-}
-
-// because fills in the reason of an error, if there is one.
-func (d Device) because(err error) Device {
-	if err == nil {
-		return d
-	}
-	d.Reason = err.Error()
-	if r := (*inference.Refusal)(nil); errors.As(err, &r) {
-		d.Reason, d.NextStep = r.What, r.NextStep
-	}
-	return d
+	return out.Because(err)
 }
 
 // ready opens the device's library when everything else is there: what can be known without a driver's word is said without it, at once.
@@ -135,12 +109,4 @@ func (d device) listedBy(l library) error {
 		return explain(d, l.version(), err.Error())
 	}
 	return inference.Refuse(inference.CodeUnavailable, d.mend(""), "OpenVINO %s lists no %s; it lists %s", l.version(), d.name, strings.Join(names, ", "))
-}
-
-// String is one line for logs.
-func (d Device) String() string {
-	if d.Usable {
-		return fmt.Sprintf("%s: usable, OpenVINO %s", d.Engine, d.Version)
-	}
-	return fmt.Sprintf("%s: %s; %s", d.Engine, d.Reason, d.NextStep)
 }

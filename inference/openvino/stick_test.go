@@ -100,7 +100,7 @@ func TestStickSuite(t *testing.T) {
 }
 
 // report is what is said about the stick.
-func (m machine) report(t *testing.T, r *Runtime) Device {
+func (m machine) report(t *testing.T, r *Runtime) inference.Status {
 	t.Helper()
 	for _, d := range r.Report(t.Context()) {
 		if d.Engine == Myriad {
@@ -109,7 +109,7 @@ func (m machine) report(t *testing.T, r *Runtime) Device {
 		}
 	}
 	t.Fatal("nothing is said about the stick")
-	return Device{}
+	return inference.Status{}
 }
 
 // A1 and A7: unplugged while it infers: the run fails, the device is lost; plugged in again, elsewhere and under another number, it works.

@@ -1,7 +1,6 @@
 package openvino
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 	"unicode"
@@ -71,13 +70,4 @@ func (d device) mend(text string) string {
 		return "run make setup again"
 	}
 	return "install the driver of the " + d.name + " and all of OpenVINO's libraries, and see heron accel list"
-}
-
-// named puts the file's name in front of a refusal.
-func named(file string, err error) error {
-	if r, ok := err.(*inference.Refusal); ok {
-		r.What = file + ": " + r.What
-		return r
-	}
-	return fmt.Errorf("%s: %w", file, err)
 }

@@ -36,7 +36,7 @@ func openEdgeTPU(ctx context.Context, m inference.Model, device string) (inferen
 			"the model is not compiled for the Edge TPU and would run on the CPU")
 	}
 	if err != nil {
-		return nil, inFile(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	e := &engine{}
 	return e.finish(ctx, m, g, func() error {

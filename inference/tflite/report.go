@@ -2,41 +2,24 @@ package tflite
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"heron/inference"
 )
 
-// Status is what can run here, and why not. Usable means that the libraries and the device are there; a model proves the rest.
-type Status struct {
-	Engine   string // "tflite", "edgetpu"
-	Device   string // "cpu"; the devices' names for "edgetpu"
-	Present  bool   // the CPU's library; an Edge TPU
-	Usable   bool
-	Version  string
-	Reason   string // why it is not usable
-	NextStep string
-}
-
 // Report asks the library for the CPU and, where an Edge TPU is attached, the pair in a child process.
-func Report(ctx context.Context) []Status {
-	cpu := Status{Engine: "tflite", Device: "cpu"}
+func Report(ctx context.Context) []inference.Status {
+	cpu := inference.Status{Engine: "tflite", Device: "cpu"}
 	v, err := Version()
-	if err == nil {
-		cpu.Present, cpu.Usable, cpu.Version = true, true, v
-	} else {
-		cpu.fail(err)
-	}
-	return []Status{cpu, edge(ctx)}
+	cpu.Present, cpu.Version = err == nil, v
+	return []inference.Status{cpu.Because(err), edge(ctx)}
 }
 
-func edge(ctx context.Context) Status {
-	s := Status{Engine: "edgetpu"}
+func edge(ctx context.Context) inference.Status {
+	s := inference.Status{Engine: "edgetpu"}
 	all := Devices()
 	if err := noDevice(all, ""); err != nil {
-		s.fail(err)
-		return s
+		return s.Because(err)
 	}
 	var names []string
 	for _, d := range all {
@@ -44,16 +27,6 @@ func edge(ctx context.Context) Status {
 	}
 	s.Present, s.Device = true, strings.Join(names, ", ")
 	a := Probe(ctx, nil, "")
-	s.Usable, s.Version = a.OK, a.version()
-	if err := a.Err(); err != nil {
-		s.fail(err)
-	}
-	return s
-}
-
-func (s *Status) fail(err error) {
-	s.Reason = err.Error()
-	if r := (*inference.Refusal)(nil); errors.As(err, &r) {
-		s.Reason, s.NextStep = r.What, r.NextStep
-	}
+	s.Version = a.version()
+	return s.Because(a.Err())
 }

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"unsafe"
 
@@ -97,7 +96,7 @@ func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
 			"the model is compiled for the Edge TPU and runs on nothing else")
 	}
 	if err != nil {
-		return nil, inFile(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	lib, err := native.open()
 	if err != nil {
@@ -111,17 +110,17 @@ func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
 func (e *engine) finish(ctx context.Context, m inference.Model, g *model, load func() error) (inference.Engine, error) {
 	output, err := bind(g, m.Spec)
 	if err != nil {
-		return nil, inFile(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := load(); err != nil {
-		return nil, inFile(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	if err := e.tensors(g, output); err != nil {
 		_ = e.Close() // never fails
-		return nil, inFile(m.File, err)
+		return nil, inference.InFile(m.File, err)
 	}
 	return e, nil
 }
@@ -138,10 +137,7 @@ func (e *engine) loadCPU(lib *C.heron_lib, m inference.Model) error {
 
 // load makes the session, or leaves it nil and tells why; none: libedgetpu gave no device.
 func (e *engine) load(lib *C.heron_lib, m inference.Model, plugin *C.heron_plugin, device string) (none bool, why string) {
-	threads := m.Threads
-	if threads <= 0 {
-		threads = min(2, max(1, runtime.NumCPU()/2)) // the other half is for camera and core; more than two gain little on small models
-	}
+	threads := m.ThreadsOr()
 	var busy C.int
 	withPath(device, func(device, words *C.char) {
 		e.session = C.heron_load(lib, unsafe.Pointer(unsafe.SliceData(m.Bytes)), C.size_t(len(m.Bytes)), C.int(threads), plugin, device, &busy, words, room)
@@ -193,30 +189,22 @@ func (e *engine) Output() *inference.Tensor { return e.out }
 func (e *engine) Info() inference.Info      { return e.info }
 
 // Run infers. When ctx ends, TensorFlow Lite stops before its next operator; XNNPACK and an Edge TPU are one operator for most of a model.
-func (e *engine) Run(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	told := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(told)
-		C.heron_cancel(e.session)
-	})
-	status := C.heron_invoke(e.session)
-	if !stop() {
-		<-told
-		if status != 0 {
-			return context.Cause(ctx)
-		}
-	}
-	switch status {
+func (e *engine) Run(ctx context.Context) error { return inference.RunNative(ctx, e) }
+
+// Infer, Stop and Rearm are for inference.RunNative.
+func (e *engine) Infer() error {
+	switch status := C.heron_invoke(e.session); status {
 	case 0:
 		return nil
 	case C.heron_moved:
 		return errors.New("TensorFlow Lite moved the model's tensors; export it with fixed shapes")
+	default:
+		return fmt.Errorf("%s: status %d: %s", e.info.Engine, int(status), plain(C.GoString(C.heron_words(e.session))))
 	}
-	return fmt.Errorf("%s: status %d: %s", e.info.Engine, int(status), plain(C.GoString(C.heron_words(e.session))))
 }
+
+func (e *engine) Stop()  { C.heron_cancel(e.session) }
+func (e *engine) Rearm() {} // each call begins anew
 
 // Close frees interpreter and delegate. The tensors must not be used after it.
 func (e *engine) Close() error {

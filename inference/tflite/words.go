@@ -33,14 +33,6 @@ func unavailable(next, what string) *inference.Refusal {
 	return &inference.Refusal{Code: inference.CodeUnavailable, What: plain(what), NextStep: next, Err: inference.ErrUnavailable}
 }
 
-// inFile puts the file's name in front of a refusal.
-func inFile(file string, err error) error {
-	if r, ok := err.(*inference.Refusal); ok && r.Code != inference.CodeUnavailable {
-		return &inference.Refusal{Code: r.Code, What: file + ": " + r.What, NextStep: r.NextStep, Err: r.Err}
-	}
-	return err
-}
-
 // explain makes a refusal of what TensorFlow Lite says of a model.
 func explain(version, text string) *inference.Refusal {
 	code, next := inference.CodeFormat, "use a model that TensorFlow Lite "+version+" reads"

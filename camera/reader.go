@@ -51,6 +51,9 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
+	if sc := Scheme(s.config.Source); s.config.Controls != (Controls{}) && sc != "v4l2" && sc != "usb" {
+		s.note("controls are for v4l2: and usb: cameras; this source is left as it is")
+	}
 	defer func() {
 		s.calling()
 		if cerr := d.Close(); cerr != nil {

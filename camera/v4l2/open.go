@@ -65,6 +65,7 @@ func (b *binder) open(ctx context.Context, o camera.Options) (camera.Device, err
 		return nil, explain(found.Node, err)
 	}
 	b.remember(o, found)
+	adjust(o, found.Node)
 	return d, nil
 }
 

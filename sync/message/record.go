@@ -187,17 +187,19 @@ func (r RollupRecord) AppendJSON(b []byte) []byte {
 // HealthRecord is the device's own state, once a minute and at every change.
 type HealthRecord struct {
 	Stamp
-	State    string     `json:"state"` // ok, degraded, failed
-	Reasons  []string   `json:"reasons"`
-	UptimeS  int64      `json:"uptime_s"`
-	CPU      float64    `json:"cpu,omitempty"` // cores, of both processes
-	RSS      *RSS       `json:"rss,omitempty"`
-	TempC    float64    `json:"temp_c,omitempty"`
-	DiskFree int64      `json:"disk_free,omitempty"`
-	Backlog  Backlog    `json:"backlog"`
-	Link     LinkUse    `json:"link"`
-	Written  int64      `json:"written_today"`
-	Vision   VisionPart `json:"vision"`
+	State        string     `json:"state"` // ok, degraded, failed
+	Reasons      []string   `json:"reasons"`
+	UptimeS      int64      `json:"uptime_s"`
+	CPU          float64    `json:"cpu,omitempty"` // cores, of both processes
+	RSS          *RSS       `json:"rss,omitempty"`
+	TempC        *float64   `json:"temp_c,omitempty"`    // hottest zone; nil is unknown, as in the two below
+	Throttled    *bool      `json:"throttled,omitempty"` // the board holds its clocks back
+	UnderVoltage *bool      `json:"under_voltage,omitempty"`
+	DiskFree     int64      `json:"disk_free,omitempty"`
+	Backlog      Backlog    `json:"backlog"`
+	Link         LinkUse    `json:"link"`
+	Written      int64      `json:"written_today"`
+	Vision       VisionPart `json:"vision"`
 }
 
 // RSS is resident memory in bytes.
@@ -231,7 +233,11 @@ func (HealthRecord) Stream() Stream { return Health }
 
 // AppendJSON appends the record without seq.
 func (r HealthRecord) AppendJSON(b []byte) []byte {
-	r.CPU, r.TempC = round(r.CPU, 3), round(r.TempC, 1)
+	r.CPU = round(r.CPU, 3)
+	if r.TempC != nil {
+		c := round(*r.TempC, 1)
+		r.TempC = &c
+	}
 	r.Reasons = append([]string{}, r.Reasons...)
 	return appendObject(b, r.Stamp, r)
 }

@@ -57,6 +57,7 @@ type Agent struct {
 	slots   map[string]*slotView // by model slot
 	watch   watch
 	seen    seen
+	fit     adapter
 }
 
 // New builds the parts of a valid configuration. Nothing runs yet; only bundles that are archives are unpacked beside the outbox.
@@ -71,7 +72,7 @@ func New(conf Config, opt Options) (*Agent, error) {
 	for _, m := range conf.Models {
 		a.slots[m.Slot] = &slotView{}
 	}
-	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUplink, a.buildVision, a.buildPage} {
+	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
 		if err := build(); err != nil {
 			return nil, err
 		}

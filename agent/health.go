@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"heron/agent/board"
 	"heron/sync/outbox"
 	"heron/sync/uplink"
 	"heron/vision"
@@ -37,6 +38,8 @@ type facts struct {
 	linked   bool                 // a broker is configured
 	unfit    map[string][]string  // camera → facts of its last frame
 	reopened map[string]time.Time // camera → when it was last opened anew
+	troubles []board.Trouble      // of the board
+	orders   []board.Order        // rates that it allows
 	fullAt   time.Time            // when the outbox last dropped records because it was full
 }
 
@@ -56,6 +59,7 @@ func assess(f facts) (state string, reasons []reason) {
 	reasons = append(reasons, assessVision(f)...)
 	reasons = append(reasons, assessOutbox(f)...)
 	reasons = append(reasons, assessUplink(f)...)
+	reasons = append(reasons, assessBoard(f)...)
 	state = stateOK
 	if len(reasons) > 0 {
 		state = stateDegraded

@@ -34,6 +34,7 @@ func (a *Agent) observe(obs vision.Observation) {
 	}
 	if v := a.slots[obs.Slot]; v != nil {
 		v.add(obs)
+		a.fit.saw(obs)
 	}
 	if a.conf.Uplink.Results == "every" {
 		a.outbox.Put(result(obs))
@@ -149,6 +150,7 @@ func (a *Agent) gather(now time.Time) facts {
 		a.seen.full, a.seen.fullAt = full, now
 	}
 	f.fullAt = a.seen.fullAt
+	f.troubles, f.orders = a.fit.troubles, a.fit.orders
 	f.unfit, f.reopened = map[string][]string{}, map[string]time.Time{}
 	for name, v := range a.views {
 		f.unfit[name], f.reopened[name] = v.last.Facts, v.reopenedAt
@@ -248,6 +250,10 @@ func (a *Agent) health(now message.Stamp, f facts) message.HealthRecord {
 	}
 	for _, r := range a.watch.reasons {
 		h.Reasons = append(h.Reasons, r.Code)
+	}
+	h.Throttled, h.UnderVoltage = a.fit.state.Throttled, a.fit.state.UnderVoltage
+	if z, ok := a.fit.state.Hottest(); ok {
+		h.TempC = &z.C
 	}
 	if !f.outbox.Oldest.IsZero() {
 		h.Backlog.OldestS = int64(now.T.Sub(f.outbox.Oldest).Seconds())

@@ -72,9 +72,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	eyes := start(ctx, "vision", ended, a.vision.Run)
 	ticks := start(ctx, "clockwork", ended, a.tick)
+	fit := start(ctx, "board", ended, a.adapt)
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)
+	err = errors.Join(err, fit.end(time.Second))
 	return errors.Join(err, a.shutdown(eyes, ticks, up, box, page))
 }
 

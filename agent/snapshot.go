@@ -32,6 +32,7 @@ func (a *Agent) Snapshot() status.Snapshot {
 		Vision:  visionView(f.vision),
 		Outbox:  a.outboxView(f),
 		Uplink:  a.uplinkView(f),
+		Board:   a.boardView(),
 		Process: status.Process{RSS: own.rss, CPUS: own.cpu.Seconds(), Goroutines: runtime.NumGoroutine(), Version: runtime.Version()},
 	}
 	for _, r := range reasons {
@@ -93,6 +94,14 @@ func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) sta
 	if i := slices.IndexFunc(vs.Cameras, func(s vision.CameraStats) bool { return s.Name == cam.Name }); i >= 0 {
 		b := vs.Cameras[i]
 		c.State, c.FrameAgeS, c.Width, c.Height, c.LastError = b.State, b.FrameAge, b.Width, b.Height, redactURL(b.LastError)
+	}
+	c.FPSWanted = *cam.FPS
+	if o := a.fit.order(cam.Name); o.Wanted > 0 {
+		c.FPSWanted = o.Wanted
+	}
+	c.FPSNow = c.FPSWanted
+	if o := a.fit.order(cam.Name); o.Slowed() {
+		c.FPSNow, c.SlowedSince, c.SlowedBy = o.FPS, o.Since, o.Why
 	}
 	n := v.count
 	c.Frames, c.Dropped, c.Inferred, c.Reopened, c.Errors = n.Read, n.Dropped, n.Inferred, n.Reopened, n.Errors
@@ -168,6 +177,23 @@ func (a *Agent) uplinkView(f facts) status.Uplink {
 		BytesToday: status.Traffic{Up: uint64(u.SentToday), Down: uint64(u.ReceivedToday)}, BytesTotal: status.Traffic{Up: a.seen.up.total, Down: a.seen.down.total}}
 	if !u.NextRetry.IsZero() {
 		s.RetryInS = max(0, u.NextRetry.Sub(f.now).Seconds())
+	}
+	return s
+}
+
+// boardView is what the board said last.
+func (a *Agent) boardView() status.Board {
+	b := a.fit.state
+	s := status.Board{Throttled: b.Throttled, UnderVoltage: b.UnderVoltage, Why: b.Why, Since: b.Since, SinceBoot: b.SinceBoot, MHz: b.MHz, MaxMHz: b.MaxMHz,
+		Starved: b.Starved, Problem: b.Problem, HotFrom: a.conf.Board.Hot, Adapts: *a.conf.Board.Adapt}
+	for _, z := range b.Zones {
+		s.Zones = append(s.Zones, status.Zone{Zone: z.Name, C: z.C})
+	}
+	if z, ok := b.Hottest(); ok {
+		s.Hottest = &z.C
+	}
+	if b.CPU != nil {
+		s.CPU = &b.CPU.C
 	}
 	return s
 }

@@ -30,7 +30,7 @@ const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
 
 // Validate returns the first problem found, as a *Problem, or nil. Call Defaults first.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkStatus} {
+	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkBoard, c.checkStatus} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -153,6 +153,13 @@ func (c *Config) checkVision() error {
 		return problem("vision.load", "%v, expected at least 1s", v.Load)
 	case v.MaxMemory < 64<<20:
 		return problem("vision.max_memory", "%d bytes is too little, expected at least 64MiB", v.MaxMemory)
+	}
+	return nil
+}
+
+func (c *Config) checkBoard() error {
+	if h := c.Board.Hot; !(h >= 30 && h <= 120) {
+		return problem("board.hot", "%v, expected 30 to 120 (°C)", h)
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.events(&snap.Events)
 	m.outbox(&snap.Outbox)
 	m.uplink(&snap.Uplink)
+	m.board(&snap.Board)
 	m.process(&snap.Process)
 	m.streams(c.s.streams)
 	m.counter("heron_status_connections_refused_total", "Connections to the status page closed because too many were open.", float64(c.s.RefusedConns()))
@@ -107,6 +108,9 @@ func (m *metrics) camera(c *Camera) {
 	m.counter("heron_frames_classified_total", "Frames that were classified.", float64(c.Inferred), cam...)
 	m.counter("heron_camera_reopened_total", "Times the camera was opened anew.", float64(c.Reopened), cam...)
 	m.counter("heron_camera_errors_total", "Failed reads from the camera and failed openings.", float64(c.Errors), cam...)
+	if c.FPSWanted > 0 {
+		m.gauge("heron_camera_target_fps", "Frames of the camera to be classified a second, at most; less than configured while it is slowed down; absent while every frame of a camera is wanted that has not delivered yet.", c.FPSNow, cam...)
+	}
 	if c.FrameAgeS >= 0 {
 		m.gauge("heron_frame_age_seconds", "Age of the newest frame; absent before the first.", c.FrameAgeS, cam...)
 	}
@@ -197,6 +201,18 @@ func (m *metrics) streams(s *streams) {
 	m.counter("heron_stream_bytes_total", "Bytes of pictures sent to viewers of live view.", float64(s.sent.Load()))
 	m.counter("heron_stream_refused_total", "Live views refused because too many were open.", float64(s.refused.Load()))
 	m.counter("heron_stream_encodes_total", "Pictures encoded for live view, once for all who see them.", float64(s.encodes.Load()))
+}
+
+func (m *metrics) board(b *Board) {
+	for _, z := range b.Zones {
+		m.gauge("heron_board_temperature_celsius", "Temperature of each zone of the board.", z.C, "zone", z.Zone)
+	}
+	if b.Throttled != nil {
+		m.gauge("heron_board_throttled", "Whether the board holds its clocks back (1) or not (0); absent where it does not say.", truth(*b.Throttled))
+	}
+	if b.UnderVoltage != nil {
+		m.gauge("heron_board_under_voltage", "Whether the board's supply is too weak (1) or not (0); absent where it does not say.", truth(*b.UnderVoltage))
+	}
 }
 
 func (m *metrics) process(p *Process) {

@@ -21,7 +21,7 @@ const currentFor = 5 * time.Second
 // parsePage is done once a Server; the file is part of the binary, so a mistake in it is a mistake of ours.
 func parsePage() *template.Template {
 	return template.Must(template.New("page.html").Funcs(template.FuncMap{
-		"ago": ago, "bar": bar, "bytes": bytesText, "clock": clockText, "dur": duration, "first": first, "fixed": fixed, "join": join,
+		"ago": ago, "bar": bar, "board": boardText, "bytes": bytesText, "clock": clockText, "dur": duration, "first": first, "fixed": fixed, "fps": fpsText, "hot": inTrouble, "join": join,
 		"lost": lost, "ms": milliseconds, "num": number, "old": old, "percent": percent, "short": short, "shotHeight": shotHeight,
 		"summary": summary, "title": title,
 	}).ParseFS(files, "page.html"))

@@ -28,6 +28,7 @@ type Snapshot struct {
 	Events  Events    `json:"events"`
 	Outbox  Outbox    `json:"outbox"`
 	Uplink  Uplink    `json:"uplink"`
+	Board   Board     `json:"board"`
 	Process Process   `json:"process"`
 }
 
@@ -53,22 +54,26 @@ type Device struct {
 
 // Camera is one configured camera. Counters run since the agent started.
 type Camera struct {
-	Name      string   `json:"name"`
-	Source    string   `json:"source"` // without user or password
-	Slot      string   `json:"slot,omitempty"`
-	State     string   `json:"state"`       // opening, running, reopening, ended
-	FPS       float64  `json:"fps"`         // classified frames a second, over the last seconds
-	FrameAgeS float64  `json:"frame_age_s"` // of the newest frame; −1 before the first
-	Width     int      `json:"width"`
-	Height    int      `json:"height"`
-	Frames    uint64   `json:"frames"`   // read
-	Dropped   uint64   `json:"dropped"`  // replaced by a newer one before anybody looked
-	Inferred  uint64   `json:"inferred"` // classified
-	Reopened  uint64   `json:"reopened"`
-	Errors    uint64   `json:"errors"`
-	LastError string   `json:"last_error,omitempty"`
-	Facts     []string `json:"facts"` // of the newest frame: black, covered, …
-	Last      *Last    `json:"last,omitempty"`
+	Name        string    `json:"name"`
+	Source      string    `json:"source"` // without user or password
+	Slot        string    `json:"slot,omitempty"`
+	State       string    `json:"state"`      // opening, running, reopening, ended
+	FPS         float64   `json:"fps"`        // classified frames a second, over the last seconds
+	FPSWanted   float64   `json:"fps_wanted"` // that it is to have: configured, or what the camera delivers; 0 is every frame of one that has not delivered yet
+	FPSNow      float64   `json:"fps_now"`    // … and that it may have now; less while the board is in trouble or inference is slow
+	SlowedSince time.Time `json:"slowed_since,omitzero"`
+	SlowedBy    string    `json:"slowed_by,omitempty"`
+	FrameAgeS   float64   `json:"frame_age_s"` // of the newest frame; −1 before the first
+	Width       int       `json:"width"`
+	Height      int       `json:"height"`
+	Frames      uint64    `json:"frames"`   // read
+	Dropped     uint64    `json:"dropped"`  // replaced by a newer one before anybody looked
+	Inferred    uint64    `json:"inferred"` // classified
+	Reopened    uint64    `json:"reopened"`
+	Errors      uint64    `json:"errors"`
+	LastError   string    `json:"last_error,omitempty"`
+	Facts       []string  `json:"facts"` // of the newest frame: black, covered, …
+	Last        *Last     `json:"last,omitempty"`
 }
 
 // Last is a camera's newest observation.
@@ -205,6 +210,30 @@ type Traffic struct {
 	Down uint64 `json:"down"`
 }
 
+// Board is the machine itself. What it does not tell is absent.
+type Board struct {
+	Zones        []Zone    `json:"zones"`                   // hottest first
+	Hottest      *float64  `json:"hottest_c,omitempty"`     // °C
+	CPU          *float64  `json:"cpu_c,omitempty"`         // °C
+	Throttled    *bool     `json:"throttled,omitempty"`     // it holds its clocks back now
+	UnderVoltage *bool     `json:"under_voltage,omitempty"` // its supply is too weak now
+	Why          string    `json:"why,omitempty"`           // of the two
+	Since        time.Time `json:"since,omitzero"`          // of the two
+	SinceBoot    []string  `json:"since_boot,omitempty"`    // what has happened since the board started
+	MHz          float64   `json:"mhz,omitempty"`           // of the fastest core
+	MaxMHz       float64   `json:"max_mhz,omitempty"`
+	Starved      *float64  `json:"cpu_quota_out,omitempty"` // share of time slices in which the CPU quota ran out
+	Problem      string    `json:"problem,omitempty"`       // it cannot be read now
+	HotFrom      float64   `json:"hot_from_c"`              // board.hot
+	Adapts       bool      `json:"adapts"`                  // board.adapt: cameras are slowed when needed
+}
+
+// Zone is one temperature, °C.
+type Zone struct {
+	Zone string  `json:"zone"`
+	C    float64 `json:"c"`
+}
+
 // Process is the agent's own use.
 type Process struct {
 	RSS        int64   `json:"rss"`   // bytes
@@ -223,6 +252,7 @@ func (s *Snapshot) fill(now time.Time) {
 	list(&s.Cameras)
 	list(&s.Models)
 	list(&s.Engines)
+	list(&s.Board.Zones)
 	dict(&s.Vision.ByCause)
 	dict(&s.Outbox.ByStream)
 	dict(&s.Outbox.Dropped)

@@ -45,7 +45,7 @@ type Engine interface {
 
 // Info names what runs.
 type Info struct {
-	Engine  string `json:"engine"`            // "onnx", "scripted", later "edgetpu", "openvino", …
+	Engine  string `json:"engine"`            // "onnx", "cuda", "tensorrt", "tflite", "edgetpu", "openvino", …, "myriad", "scripted"
 	Device  string `json:"device,omitempty"`  // "cpu", …
 	Version string `json:"version,omitempty"` // of the runtime library
 }
@@ -100,6 +100,8 @@ const (
 	CodeNotFinite        = "not-finite"        // an answer holds NaN or infinity
 	CodeNotProbabilities = "not-probabilities" // kind is probabilities, and an answer is outside 0…1
 	CodeGolden           = "golden"            // a golden picture got another answer
+	CodeConstant         = "constant"          // it answers every picture alike
+	CodeOverBudget       = "over-budget"       // it takes more time or memory than its manifest allows
 	CodeHung             = "hung"              // it did not load or answer in time
 	CodeAvoided          = "avoided"           // it failed here before and is passed over for now
 )

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,8 @@ type Slot struct {
 	skipped []Skipped
 
 	reference, answer []float32 // of SelfTest: the first answer, and the present one
+	grey              []float32 // the scores of the grey picture
+	resident          int64     // bytes that this process had before the model was read, where its manifest has a budget for them; 0: not known
 
 	zero    time.Time    // Running's origin
 	started atomic.Int64 // nanoseconds since zero + 1; 0 between inferences
@@ -124,6 +128,10 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 	if !ok {
 		return Refuse(CodeEngine, "use a bundle or a build that has one of these", "this heron-vision has no engine %q; it has %s", c.Engine, strings.Join(sortedKeys(openers), ", "))
 	}
+	if c.Spec.Budget.RSSMB > 0 {
+		debug.FreeOSMemory() // what an engine before left in Go's heap is not to make room for this one
+		s.resident = resident()
+	}
 	m, err := b.Load(c)
 	if err != nil {
 		return err
@@ -155,20 +163,13 @@ func (s *Slot) load(ctx context.Context, c Candidate, m Model, opener Opener, o 
 	if err != nil {
 		_ = e.Close() // the model's fault is what matters
 		s.engine = nil
-		return inFile(c.File, err)
+		return InFile(c.File, err)
 	}
 	return nil
 }
 
 // ResizeWith has frames resized by r (nil: by Go) wherever that makes the same bytes. Call it before the first frame.
 func (s *Slot) ResizeWith(r Resizer) { s.prep.ResizeWith(r) }
-
-func inFile(file string, err error) error {
-	if r := (*Refusal)(nil); errors.As(err, &r) {
-		return &Refusal{Code: r.Code, What: file + ": " + r.What, NextStep: r.NextStep, Err: r}
-	}
-	return fmt.Errorf("%s: %w", file, err)
-}
 
 // join fits the parts together and runs them once on a grey picture, so that the first frame is not the slow one
 // and a model that cannot answer is found now.
@@ -184,6 +185,7 @@ func (s *Slot) join(ctx context.Context, spec *Spec, e Engine) (err error) {
 	if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) && ctx.Err() == nil {
 		return &Refusal{Code: CodeFormat, What: fmt.Sprintf("the model fails on a grey picture: %v", err), NextStep: "use another model or engine", Err: err}
 	}
+	s.grey = slices.Clone(s.decode.real)
 	return err
 }
 
@@ -261,7 +263,7 @@ func (s *Slot) Golden() []Golden { return s.golden }
 func (s *Slot) CheckGolden(ctx context.Context, g Golden, pix []byte, width, height, stride int) error {
 	r, err := s.infer(ctx, pix, width, height, stride)
 	if err != nil {
-		return fmt.Errorf("golden picture %s: %w", g.Input, err)
+		return InFile("golden picture "+g.Input, err)
 	}
 	best := r.Top[0]
 	if len(r.Top) > 1 && best.Label == Unknown && best.Score == r.Top[1].Score {

@@ -32,7 +32,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.uplink(&snap.Uplink)
 	m.board(&snap.Board)
 	m.process(&snap.Process)
-	m.streams(c.s.streams)
+	m.live(&snap.Live)
 	m.counter("heron_status_connections_refused_total", "Connections to the status page closed because too many were open.", float64(c.s.RefusedConns()))
 }
 
@@ -121,6 +121,8 @@ func (m *metrics) inference(s *Snapshot) {
 		m.gauge("heron_engine_usable", "Whether the engine could run here (1) or not (0).", truth(e.Usable), "engine", e.Engine)
 		m.gauge("heron_engine_active", "Whether the engine is in use (1) or not (0).", truth(e.InUse), "engine", e.Engine)
 	}
+	m.counter("heron_engine_fallbacks_total", "Engines that were lost and replaced by the next one.", float64(s.Vision.Fallbacks))
+	m.counter("heron_engine_returns_total", "Engines taken back into use because they work again.", float64(s.Vision.Returns))
 	for i := range s.Models {
 		mod := &s.Models[i]
 		m.gauge("heron_model_info", "The model of each slot; 1 while it is live, 0 otherwise.", truth(mod.State == "live"),
@@ -194,13 +196,13 @@ func (m *metrics) uplink(u *Uplink) {
 	m.gauge("heron_uplink_rtt_seconds", "Recent time from sending a message to its acknowledgement.", u.RTTMS/1000)
 }
 
-// streams counts live view. What is here was sent to viewers and made for them; pictures of /snapshot are apart.
-func (m *metrics) streams(s *streams) {
-	m.gauge("heron_stream_viewers", "Live views open.", float64(s.watching()))
-	m.counter("heron_stream_frames_total", "Pictures sent to viewers of live view.", float64(s.frames.Load()))
-	m.counter("heron_stream_bytes_total", "Bytes of pictures sent to viewers of live view.", float64(s.sent.Load()))
-	m.counter("heron_stream_refused_total", "Live views refused because too many were open.", float64(s.refused.Load()))
-	m.counter("heron_stream_encodes_total", "Pictures encoded for live view, once for all who see them.", float64(s.encodes.Load()))
+// live counts what was made for viewers and sent to them; pictures of /snapshot are apart.
+func (m *metrics) live(l *Live) {
+	m.gauge("heron_stream_viewers", "Live views open.", float64(l.Viewers))
+	m.counter("heron_stream_frames_total", "Pictures sent to viewers of live view.", float64(l.Frames))
+	m.counter("heron_stream_bytes_total", "Bytes of pictures sent to viewers of live view.", float64(l.Bytes))
+	m.counter("heron_stream_refused_total", "Live views refused because too many were open.", float64(l.Refused))
+	m.counter("heron_stream_encodes_total", "Pictures encoded for live view, once for all who see them.", float64(l.Encodes))
 }
 
 func (m *metrics) board(b *Board) {

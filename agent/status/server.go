@@ -215,6 +215,7 @@ func (s *Server) routes() http.Handler {
 // take asks the provider and completes what it left out.
 func (s *Server) take() Snapshot {
 	snap := s.provider.Snapshot()
+	snap.Live = s.streams.count()
 	snap.fill(time.Now())
 	return snap
 }

@@ -30,6 +30,7 @@ type Snapshot struct {
 	Uplink  Uplink    `json:"uplink"`
 	Board   Board     `json:"board"`
 	Process Process   `json:"process"`
+	Live    Live      `json:"live"` // the server's own count, filled in by it
 }
 
 // Reason is one thing that is not as it should be.
@@ -114,10 +115,23 @@ type Model struct {
 	Digest  string     `json:"digest"`
 	Engine  string     `json:"engine"`
 	State   string     `json:"state"` // loading, live, refused
+	Device  string     `json:"device,omitempty"`
 	Labels  int        `json:"labels"`
 	Refusal *Refusal   `json:"refusal,omitempty"`
 	Errors  uint64     `json:"errors"` // failed inferences
 	Latency *Histogram `json:"latency,omitempty"`
+	Standby []Standby  `json:"standby,omitempty"`
+}
+
+// Standby is an engine that a model should rather run on, and why it does not.
+type Standby struct {
+	Engine   string    `json:"engine"`
+	Code     string    `json:"code"`
+	Reason   string    `json:"reason"`
+	NextStep string    `json:"next_step,omitempty"`
+	Lost     bool      `json:"lost"` // it ran here and failed
+	Since    time.Time `json:"since"`
+	RetryInS float64   `json:"retry_in_s"` // below 0: when something is plugged in
 }
 
 // Refusal says why a model does not run.
@@ -146,6 +160,8 @@ type Vision struct {
 	PID        int               `json:"pid"`
 	Version    string            `json:"version,omitempty"`
 	Restarts   uint64            `json:"restarts"`
+	Fallbacks  uint64            `json:"engine_fallbacks"` // engines that were lost and replaced by the next one
+	Returns    uint64            `json:"engine_returns"`
 	ByCause    map[string]uint64 `json:"by_cause"` // restarts
 	LastCause  string            `json:"last_cause,omitempty"`
 	LastReason string            `json:"last_reason,omitempty"`
@@ -241,6 +257,15 @@ type Process struct {
 	Goroutines int     `json:"goroutines"`
 	FDs        int     `json:"fds,omitempty"`
 	Version    string  `json:"version"` // Go's
+}
+
+// Live counts live view since start.
+type Live struct {
+	Viewers int    `json:"viewers"` // now
+	Frames  uint64 `json:"frames"`  // sent
+	Bytes   uint64 `json:"bytes"`   // of them
+	Refused uint64 `json:"refused"` // viewers, because too many looked
+	Encodes uint64 `json:"encodes"` // pictures made, once for all who saw them
 }
 
 // fill makes absent lists and maps empty ones, so that programs find [] and {} instead of null.

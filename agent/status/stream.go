@@ -91,6 +91,10 @@ func (s *streams) leave(v *viewer) {
 	}
 }
 
+func (s *streams) count() Live {
+	return Live{Viewers: s.watching(), Frames: s.frames.Load(), Bytes: s.sent.Load(), Refused: s.refused.Load(), Encodes: s.encodes.Load()}
+}
+
 // watching is the number of viewers.
 func (s *streams) watching() int {
 	s.mu.Lock()

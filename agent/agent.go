@@ -48,13 +48,15 @@ type Agent struct {
 	vision *vision.Client
 	page   *status.Server // nil: switched off
 
-	unpacked []vision.Refused // archives that could not be unpacked
+	unpacked []vision.Refused    // archives that could not be unpacked
+	lookConf vision.ClientConfig // for looks at every engine
 
 	mu      sync.Mutex // guards all below
 	tracker *events.Tracker
 	rollup  *events.Rollup
-	views   map[string]*view     // by camera
-	slots   map[string]*slotView // by model slot
+	views   map[string]*view      // by camera
+	slots   map[string]*slotView  // by model slot
+	engines []vision.EngineReport // as last looked at; nil: not yet
 	watch   watch
 	seen    seen
 	fit     adapter
@@ -141,7 +143,7 @@ func (a *Agent) buildVision() (err error) {
 	conf := vision.ClientConfig{
 		Socket: a.conf.Vision.Socket, Config: vision.Config{Cameras: cams, Slots: slots},
 		LoadTimeout: a.conf.Vision.Load, InferenceTimeout: a.conf.Vision.Inference, MaxMemory: int64(a.conf.Vision.MaxMemory),
-		OnObservation: a.observe, OnChange: a.visionChanged, Log: a.log,
+		EngineRetry: a.conf.Vision.Retry, OnObservation: a.observe, OnChange: a.visionChanged, Log: a.log,
 	}
 	if a.conf.Vision.Socket == "" {
 		path, err := FindVision(a.conf.Vision.Command)
@@ -150,6 +152,7 @@ func (a *Agent) buildVision() (err error) {
 		}
 		conf.Command = []string{path}
 	}
+	a.lookConf = vision.ClientConfig{Command: conf.Command, Socket: conf.Socket, BeatTimeout: 20 * time.Second, Log: a.log}
 	a.vision, err = vision.NewClient(conf)
 	return err
 }

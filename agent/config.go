@@ -90,11 +90,12 @@ type Credentials struct {
 
 // Vision says how heron gets its heron-vision.
 type Vision struct {
-	Command   string        `yaml:"command"`    // default heron-vision, beside heron or on PATH
-	Socket    string        `yaml:"socket"`     // instead of command: one connection, one process
-	Inference time.Duration `yaml:"inference"`  // one inference may take so long; default 5s
-	Load      time.Duration `yaml:"load"`       // loading the models may take so long; default 20s
-	MaxMemory Bytes         `yaml:"max_memory"` // resident; default 1GiB
+	Command   string        `yaml:"command"`      // default heron-vision, beside heron or on PATH
+	Socket    string        `yaml:"socket"`       // instead of command: one connection, one process
+	Inference time.Duration `yaml:"inference"`    // one inference may take so long; default 5s
+	Load      time.Duration `yaml:"load"`         // loading the models may take so long; default 20s
+	MaxMemory Bytes         `yaml:"max_memory"`   // resident; default 1GiB
+	Retry     time.Duration `yaml:"engine_retry"` // an engine that was lost is tried again after so long, then after twice as long, …; default 5s
 }
 
 // Board says what to do when the board itself is in trouble.
@@ -249,6 +250,7 @@ func (c *Config) Defaults() {
 	setDefault(&c.Vision.Inference, 5*time.Second)
 	setDefault(&c.Vision.Load, 20*time.Second)
 	setDefault(&c.Vision.MaxMemory, 1<<30)
+	setDefault(&c.Vision.Retry, 5*time.Second)
 	if c.Board.Adapt == nil {
 		adapt := true
 		c.Board.Adapt = &adapt

@@ -57,6 +57,7 @@ func assess(f facts) (state string, reasons []reason) {
 		reasons = append(reasons, r...)
 	}
 	reasons = append(reasons, assessVision(f)...)
+	reasons = append(reasons, assessEngines(f)...)
 	reasons = append(reasons, assessOutbox(f)...)
 	reasons = append(reasons, assessUplink(f)...)
 	reasons = append(reasons, assessBoard(f)...)

@@ -72,12 +72,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	eyes := start(ctx, "vision", ended, a.vision.Run)
 	ticks := start(ctx, "clockwork", ended, a.tick)
+	looks := start(ctx, "look at the engines", ended, a.lookAtEngines)
 	fit := start(ctx, "board", ended, a.adapt)
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)
 	err = errors.Join(err, fit.end(time.Second))
-	return errors.Join(err, a.shutdown(eyes, ticks, up, box, page))
+	return errors.Join(err, a.shutdown(eyes, looks, ticks, up, box, page))
 }
 
 // wait returns when it is time to stop, with the error of the part that failed.
@@ -154,9 +155,10 @@ func (a *Agent) uplinkState() string {
 	return a.uplink.Stats().State
 }
 
-func (a *Agent) shutdown(eyes, ticks, up, box, page *part) error {
+func (a *Agent) shutdown(eyes, looks, ticks, up, box, page *part) error {
 	a.log.Info("stopping")
-	err := eyes.end(stopVision)
+	looks.stop()
+	err := errors.Join(eyes.end(stopVision), looks.end(stopVision))
 	err = errors.Join(err, ticks.end(time.Second))
 	a.closeBooks()
 	bounded, cancel := context.WithTimeout(context.Background(), stopDrain)

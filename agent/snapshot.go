@@ -122,7 +122,7 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 			b := vs.Slots[i]
 			v.State, v.Engine = "live", b.Engine
 			v.Name, v.Version = splitModel(b.Model)
-			v.Digest, v.Labels = b.Digest, b.Labels
+			v.Digest, v.Labels, v.Device = b.Digest, b.Labels, b.Device
 			inUse[b.Engine] = true
 			s.Engine = b.Engine
 		}
@@ -130,12 +130,17 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 			r := vs.Refusals[i]
 			v.State, v.Refusal = "refused", &status.Refusal{Code: r.Code, Reason: r.Reason, NextStep: r.NextStep}
 		}
+		v.Standby = standbyViews(m.Slot, vs)
 		v.Latency, v.Errors = a.slots[m.Slot].latency.Clone(), a.slots[m.Slot].errors
 		s.Models = append(s.Models, v)
 	}
-	for _, e := range vs.Engines {
+	for _, e := range a.knownEngines(vs) {
 		s.Engines = append(s.Engines, status.Engine{Engine: e.Engine, Device: e.Device, Present: e.Present, Usable: e.Usable, InUse: inUse[e.Engine],
 			Version: e.Version, Reason: e.Reason, NextStep: e.NextStep})
+		delete(inUse, e.Engine)
+	}
+	for e := range inUse { // before the first look
+		s.Engines = append(s.Engines, status.Engine{Engine: e, Present: true, Usable: true, InUse: true})
 	}
 }
 
@@ -147,7 +152,7 @@ func splitModel(id string) (name, version string) {
 }
 
 func visionView(v vision.ClientStats) status.Vision {
-	return status.Vision{State: v.State, Since: v.Since, PID: v.PID, Version: v.Version, Restarts: v.Restarts, ByCause: v.ByCause,
+	return status.Vision{State: v.State, Since: v.Since, PID: v.PID, Version: v.Version, Restarts: v.Restarts, Fallbacks: v.Fallbacks, Returns: v.Returns, ByCause: v.ByCause,
 		LastCause: v.LastCause, LastReason: v.LastReason, LastAt: v.LastAt, RetryInS: v.RetryIn.Seconds(), RSS: v.RSS}
 }
 
@@ -205,8 +210,13 @@ func (a *Agent) info() message.Info {
 	for _, c := range a.conf.Cameras {
 		i.Cameras = append(i.Cameras, message.InfoCamera{Name: c.Name, Source: redactURL(c.Source)})
 	}
-	for _, e := range a.vision.Stats().Engines {
-		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, Version: e.Version, Reason: e.Reason})
+	vs := a.vision.Stats()
+	a.mu.Lock()
+	known := a.knownEngines(vs)
+	a.mu.Unlock()
+	for _, e := range known {
+		inUse := slices.ContainsFunc(vs.Slots, func(s vision.SlotStats) bool { return s.Engine == e.Engine })
+		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, InUse: inUse, Version: e.Version, Reason: e.Reason})
 	}
 	for _, s := range message.Streams() {
 		i.Schemas[string(s)] = 1

@@ -151,6 +151,8 @@ func (c *Config) checkVision() error {
 		return problem("vision.inference", "%v, expected at least 100ms", v.Inference)
 	case v.Load < time.Second:
 		return problem("vision.load", "%v, expected at least 1s", v.Load)
+	case v.Retry < 10*time.Millisecond || v.Retry > time.Hour:
+		return problem("vision.engine_retry", "%v, expected 10ms to 1h", v.Retry)
 	case v.MaxMemory < 64<<20:
 		return problem("vision.max_memory", "%d bytes is too little, expected at least 64MiB", v.MaxMemory)
 	}

@@ -285,4 +285,3 @@ func TestTry(t *testing.T) {
 	}
 	t.Log(err)
 }
-

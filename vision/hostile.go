@@ -129,7 +129,7 @@ func (b *beat) check() error {
 		c.LastError = cleanText(c.LastError)
 	}
 	for _, s := range b.Slots {
-		if !okNames(s.Slot, s.Model, s.Engine, s.Digest) || !okNumber(s.Running, float64(s.Labels)) {
+		if !okNames(s.Slot, s.Model, s.Engine, s.Device, s.Digest) || !okNumber(s.Running, s.LoadMS, float64(s.Labels)) {
 			return badf("beat with a slot out of bounds")
 		}
 	}

@@ -83,6 +83,8 @@ type SlotStats struct {
 	Slot     string  `json:"slot"`
 	Model    string  `json:"model,omitempty"`
 	Engine   string  `json:"engine,omitempty"`
+	Device   string  `json:"device,omitempty"`
+	LoadMS   float64 `json:"load_ms,omitempty"`
 	Digest   string  `json:"digest,omitempty"` // of the weights, hex
 	Labels   int     `json:"labels,omitempty"`
 	Running  float64 `json:"running"` // seconds that the present inference has taken; 0 between

@@ -97,6 +97,7 @@ func (sl *slot) announced() *model {
 type model struct {
 	*inference.Slot
 	id, engine string
+	loadMS     float64
 }
 
 // read takes heron's messages. It never waits for anything but the socket: the end of the connection must be seen while everything else hangs.
@@ -249,7 +250,8 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 		s.say(kindRefused, refusal(sl.cfg.Slot, err))
 		return
 	}
-	l := loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, Device: m.Info().Device, TookMS: ms(time.Since(t0))}
+	m.loadMS = ms(time.Since(t0))
+	l := loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, Device: m.Info().Device, TookMS: m.loadMS}
 	for _, k := range m.Skipped() {
 		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
 		l.Skipped = append(l.Skipped, skipped{Engine: k.Engine, Code: k.Code, Reason: cleanText(k.Reason), NextStep: cleanText(k.NextStep)})
@@ -288,7 +290,7 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &model{m, m.Spec().ID(), m.Info().Engine}, nil
+	return &model{Slot: m, id: m.Spec().ID(), engine: m.Info().Engine}, nil
 }
 
 // maxGolden bounds what the golden pictures may cost at every start.
@@ -369,7 +371,7 @@ func (s *server) beat() beat {
 		if m := s.slots[c.Slot].model.Load(); m != nil {
 			in := m.Stats()
 			st.Model, st.Engine, st.Running, st.Inferred, st.Errors = m.id, m.engine, in.Running.Seconds(), in.Inferred, in.Errors
-			st.Digest, st.Labels = m.Spec().Digest, len(m.Spec().Labels)
+			st.Digest, st.Labels, st.Device, st.LoadMS = m.Spec().Digest, len(m.Spec().Labels), m.Info().Device, m.loadMS
 		}
 		b.Slots = append(b.Slots, st)
 	}

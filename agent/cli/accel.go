@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
-	"os/exec"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,12 +32,13 @@ type accelRow struct {
 }
 
 func (a *app) accelCommand() *cobra.Command {
-	c := &cobra.Command{Use: "accel", Short: "Engines and accelerators: what can run here, and why not", Args: args(cobra.NoArgs),
+	c := &cobra.Command{Use: "accel", Short: "Engines and accelerators: what can run here, how fast, and why not", Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	var command string
 	c.PersistentFlags().StringVar(&command, "vision", "heron-vision", "the heron-vision `program`")
 	c.AddCommand(&cobra.Command{Use: "list", Short: "Every engine: present, usable, in use, and where not, the reason and the next step", Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return a.accelList(c.Context(), command) }})
+	c.AddCommand(a.accelBenchCommand(&command))
 	return c
 }
 
@@ -50,16 +50,9 @@ func (a *app) accelList(ctx context.Context, command string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, accelWithin)
 	defer cancel()
-	var out, errs bytes.Buffer
-	c := exec.CommandContext(ctx, path, "--engines")
-	c.Stdout, c.Stderr = &out, &errs
-	c.WaitDelay = time.Second
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("%s --engines: %w %s", path, err, firstLine(errs.String()))
-	}
-	var engines []vision.EngineReport
-	if err := json.Unmarshal(out.Bytes(), &engines); err != nil {
-		return fmt.Errorf("%s --engines: %w", path, err)
+	engines, err := vision.Look(ctx, vision.ClientConfig{Command: []string{path}, BeatTimeout: accelWithin, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("look at the engines: %w", err)
 	}
 	inUse := a.enginesInUse()
 	rows := make([]accelRow, 0, len(engines))

@@ -49,6 +49,9 @@ func serveVision() {
 			Report: func() []vision.EngineReport {
 				return []vision.EngineReport{{Engine: "scripted", Present: true, Usable: true}}
 			},
+			Look: func() []vision.EngineReport {
+				return []vision.EngineReport{{Engine: "scripted", Present: true, Usable: true}, {Engine: "edgetpu", Reason: "no stick", NextStep: "plug one in"}}
+			},
 			Picture: replay.Files{}.Read, Encode: camera.EncodeJPEG, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		})
 	}

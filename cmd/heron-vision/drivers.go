@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"heron/camera"
 	"heron/camera/opencv"
 	"heron/camera/replay"
 	"heron/inference/openvino"
@@ -15,10 +14,11 @@ import (
 func drivers(log *slog.Logger) vision.Drivers {
 	d := vision.Drivers{
 		Version:     version,
-		Camera:      camera.FirstOf(replay.New(opencv.Decoder()), opencv.Open),
+		Camera:      cameras(),
 		CameraNames: []string{"replay"},
 		Engines:     openers(openvino.New(openvino.Config{})),
 		Report:      report,
+		Look:        look,
 		Picture:     replay.Files{Decode: opencv.Decoder()}.Read,
 		Encode:      opencv.Encoder(),
 		Resize:      opencv.Resizer(),

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -48,9 +46,9 @@ func engineReport(s inference.Status) vision.EngineReport {
 	return vision.EngineReport{Engine: s.Engine, Device: s.Device, Present: s.Present, Usable: s.Usable, Version: s.Version, Reason: s.Reason, NextStep: s.NextStep}
 }
 
-// printEngines answers --engines: one JSON array.
-func printEngines(out io.Writer) error {
+// look answers heron accel list, and the service's own look for the page.
+func look() []vision.EngineReport {
 	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
 	defer cancel()
-	return json.NewEncoder(out).Encode(everyEngine(ctx, openvino.New(openvino.Config{})))
+	return everyEngine(ctx, openvino.New(openvino.Config{}))
 }

@@ -19,7 +19,7 @@ const usage = `heron-vision holds the cameras and model runtimes for heron, in a
 
 heron starts it (or systemd does, heron-vision.socket) with a connection; there is nothing to run by hand.
   --version   say which version, cameras and engines this is
-  --engines   look at every engine and say in JSON which can run here, and why not (heron accel list)
+  --cameras   say in JSON which cameras are attached (heron camera list)
   --help      say this
 `
 
@@ -55,12 +55,6 @@ func say(args []string, out, errs io.Writer) int {
 		fmt.Fprintf(out, "cameras: %s\n", list(d.CameraNames))
 		for _, e := range d.Report() {
 			fmt.Fprintf(out, "engine %s: %s\n", e.Engine, state(e))
-		}
-		return 0
-	case len(args) == 1 && args[0] == "--engines":
-		if err := printEngines(out); err != nil {
-			fmt.Fprintf(errs, "heron-vision: %v\n", err)
-			return 1
 		}
 		return 0
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):

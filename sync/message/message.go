@@ -96,6 +96,7 @@ type InfoCamera struct {
 type InfoEngine struct {
 	Engine  string `json:"engine"`
 	Usable  bool   `json:"usable"`
+	InUse   bool   `json:"in_use,omitempty"`
 	Version string `json:"version,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 }

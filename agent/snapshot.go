@@ -67,8 +67,8 @@ func (a *Agent) Picture(ctx context.Context, camera string, o status.PictureOpti
 }
 
 // Card draws words in place of a picture; no heron-vision is needed for it.
-func (a *Agent) Card(width int, title string, lines ...string) ([]byte, error) {
-	return camera.EncodeJPEG(camera.Card(width, width*9/16, title, lines...), 0, 80)
+func (a *Agent) Card(width, height int, title string, lines ...string) ([]byte, error) {
+	return camera.EncodeJPEG(camera.Card(width, height, title, lines...), 0, 80)
 }
 
 func caption(o *vision.Observation) string {

@@ -13,8 +13,10 @@ import (
 func TestOnlyNewerFramesAreEncodedAndTheResultDrawnIsTheirOwn(t *testing.T) {
 	cmd, env := self("serve")
 	dir := pictures(t, 3)
+	on := card(1)
+	on.Name, on.Slot = "on", "" // so that the process goes on when the pictures have ended
 	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
-		Cameras: []vision.CameraConfig{{Name: "front", Source: "pictures:" + dir, Slot: "main"}}, // ends: its last frame stays
+		Cameras: []vision.CameraConfig{{Name: "front", Source: "pictures:" + dir, Slot: "main"}, on},
 		Slots:   []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -43,7 +43,7 @@ func (d *device) Picture(ctx context.Context, camera string, o PictureOptions) (
 }
 
 // Card is no picture of words, but the words can be found in it.
-func (d *device) Card(_ int, title string, lines ...string) ([]byte, error) {
+func (d *device) Card(_, _ int, title string, lines ...string) ([]byte, error) {
 	return []byte("\xff\xd8" + title + "\n" + strings.Join(lines, "\n")), nil
 }
 

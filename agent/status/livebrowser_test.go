@@ -25,7 +25,7 @@ type browser struct {
 	session string // URL
 }
 
-func newBrowser(t *testing.T, size string) *browser {
+func newBrowser(t *testing.T, width, height int) *browser {
 	t.Helper()
 	driver, err := exec.LookPath("chromedriver")
 	if err != nil {
@@ -56,8 +56,12 @@ func newBrowser(t *testing.T, size string) *browser {
 		return true
 	})
 	args := []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-		"--user-data-dir=" + t.TempDir(), "--window-size=" + size}
-	v := b.call("POST", "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{"goog:chromeOptions": map[string]any{"args": args}}}})
+		"--user-data-dir=" + t.TempDir(), fmt.Sprintf("--window-size=%d,%d", width, height)}
+	options := map[string]any{"args": args}
+	if width < 500 { // no window is so small: a phone
+		options["mobileEmulation"] = map[string]any{"deviceMetrics": map[string]any{"width": width, "height": height, "pixelRatio": 2, "touch": true}}
+	}
+	v := b.call("POST", "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{"goog:chromeOptions": options}}})
 	b.session += "/" + v.(map[string]any)["sessionId"].(string)
 	t.Cleanup(func() { b.call("DELETE", "", map[string]any{}) })
 	return b
@@ -135,14 +139,14 @@ func (p painter) Picture(ctx context.Context, name string, o PictureOptions) (Pi
 	return pic, err
 }
 
-func (p painter) Card(width int, title string, lines ...string) ([]byte, error) {
-	return camera.EncodeJPEG(camera.Card(width, width*9/16, title, lines...), 0, 85)
+func (p painter) Card(width, height int, title string, lines ...string) ([]byte, error) {
+	return camera.EncodeJPEG(camera.Card(width, height, title, lines...), 0, 85)
 }
 
 func TestBrowserShowsLiveViewAndFallsBack(t *testing.T) {
 	e := newEye(100*time.Millisecond, 0)
 	s := serveEye(t, e, func(s *Server) { s.provider, s.streams.provider = painter{e}, painter{e} })
-	b := newBrowser(t, "1180,900")
+	b := newBrowser(t, 1180, 900)
 	url := "http://" + s.Addr() + "/"
 	b.call("POST", "/url", map[string]any{"url": url})
 	eventually(t, "the button is there and off", func() bool {
@@ -153,7 +157,7 @@ func TestBrowserShowsLiveViewAndFallsBack(t *testing.T) {
 	}
 	b.click("button.live")
 	eventually(t, "it is live", func() bool {
-		return b.run(`return document.querySelector("button.live").getAttribute("aria-pressed")`) == "true" && s.streams.frames.Load() > 10
+		return b.run(`const b = document.querySelector("button.live"); return b.getAttribute("aria-pressed") + b.classList.contains("on")`) == "truetrue" && s.streams.frames.Load() > 10
 	})
 	caption := b.run(`return document.querySelector("figcaption").textContent`).(string)
 	if !strings.HasPrefix(caption, "frame ") || !strings.Contains(caption, "größer 91.2 %") {
@@ -183,13 +187,16 @@ func TestBrowserShowsLiveViewAndFallsBack(t *testing.T) {
 		c := b.run(`return document.querySelector("figcaption").textContent`).(string)
 		return strings.HasPrefix(c, "frame ") && strings.Contains(c, "no live view: 4 live views are open")
 	})
+	if b.run(`const b = document.querySelector("button.live"); return b.classList.contains("on") || b.textContent`) != "Live: waiting" {
+		t.Error("the button claims that it is live")
+	}
 	b.shot("refused")
 }
 
 func TestBrowserEndsLiveViewInAHiddenTab(t *testing.T) {
 	e := newEye(100*time.Millisecond, 0)
 	s := serveEye(t, e, func(s *Server) { s.provider, s.streams.provider = painter{e}, painter{e} })
-	b := newBrowser(t, "390,844")
+	b := newBrowser(t, 390, 844)
 	b.call("POST", "/url", map[string]any{"url": "http://" + s.Addr() + "/#live=front"})
 	eventually(t, "the address alone turns it on", func() bool { return s.streams.frames.Load() > 3 })
 	if wide := b.run(`return document.documentElement.scrollWidth - innerWidth`).(float64); wide > 0 {

@@ -98,6 +98,8 @@
       const button = figure.querySelector("button.live"), on = names.has(figure.dataset.camera), s = streams.get(figure);
       button.hidden = false;
       button.setAttribute("aria-pressed", on);
+      button.classList.toggle("on", on && !!s?.shows); // red is for what is live, not for what was asked for
+      button.lastChild.nodeValue = on && !s?.shows ? "Live: waiting" : "Live";
       button.onclick = () => toggle(figure.dataset.camera);
       if ((!on || document.hidden) && s) s.stop?.abort(), streams.delete(figure);
       else if (on && !document.hidden && !(s && (s.stop || performance.now() < s.again))) follow(figure);
@@ -121,17 +123,19 @@
       for await (const part of parts(answer.body.getReader())) {
         feed();
         if (stop.signal.aborted) return;
-        s.shows = true;
+        if (!s.shows) (s.shows = true), live();
         show(figure, part.picture);
         figure.classList.remove("none", "blank");
         figure.querySelector("figcaption").textContent = decodeURIComponent(part.head.get("heron-caption") || "");
       }
     } catch {
-      s.again = performance.now() + 1000;
+      // it says nothing more than that it is over
     } finally {
+      s.again = Math.max(s.again, performance.now() + 1000);
       clearTimeout(dog);
       s.stop = null;
       s.shows = false;
+      live();
     }
   }
 

@@ -29,7 +29,7 @@ type Provider interface {
 	// Picture returns the newest frame of a configured camera as JPEG. Its error's text is shown to people.
 	Picture(ctx context.Context, camera string, o PictureOptions) (Picture, error)
 	// Card makes a JPEG that says in words why there is no picture.
-	Card(width int, title string, lines ...string) ([]byte, error)
+	Card(width, height int, title string, lines ...string) ([]byte, error)
 }
 
 // PictureOptions say what is wanted of the newest frame.

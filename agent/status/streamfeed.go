@@ -217,10 +217,19 @@ func (f *feed) card(ctx context.Context, why string, due bool) *shot {
 		f.pulled.trouble = now
 	}
 	f.pulled.why = why
-	if v := f.s.provider.Snapshot().Vision; v.State != "" && v.State != "running" && v.LastReason != "" {
+	snap := f.s.provider.Snapshot()
+	if v := snap.Vision; v.State != "" && v.State != "running" && v.LastReason != "" {
 		why += " Last: " + v.LastReason
 	}
-	jpeg, err := f.s.provider.Card(f.width, "No picture of "+f.camera, why, clockText(now)+", for "+duration(now.Sub(f.pulled.trouble).Seconds()), "It comes back here by itself.")
+	height := f.width * 3 / 4
+	if i := slices.IndexFunc(snap.Cameras, func(c Camera) bool { return c.Name == f.camera }); i >= 0 && snap.Cameras[i].Height > 0 {
+		height = f.width * min(2*snap.Cameras[i].Width, snap.Cameras[i].Height) / max(1, snap.Cameras[i].Width) // the page stays as it is
+	}
+	when := clockText(now)
+	if d := now.Sub(f.pulled.trouble); d >= time.Second {
+		when += ", for " + duration(d.Seconds())
+	}
+	jpeg, err := f.s.provider.Card(f.width, height, "No picture of "+f.camera, why, when, "It comes back here by itself.")
 	if err != nil {
 		return nil // a bug of ours: the viewers wait
 	}

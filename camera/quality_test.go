@@ -42,10 +42,10 @@ func TestFault_V4_BlackCoveredOverexposed(t *testing.T) {
 		"two thirds blown out":       {drawn(0, func(x, y int) int { return 255*b2i(x < 430) + 100*b2i(x >= 430) }), []string{Overexposed}},
 		"snow with a figure":         {drawn(4, func(x, y int) int { return 225 - 150*b2i(x > 250 && x < 350) }), nil},
 		"finger on the lens":         {drawn(3, func(x, y int) int { return 60 + x/64 }), []string{Covered}},
-		"green screen of a dead bus": {green(), []string{Covered}},
+		"green screen of a dead bus": {green(), []string{NoSignal}},
 		"bars":                       {drawn(2, func(x, y int) int { return 16 + x/80*30 }), nil},
 		"gradient":                   {drawn(0, func(x, y int) int { return x * 255 / 640 }), nil},
-		"noise":                      {drawn(120, flat(128)), nil},
+		"snow":                       {drawn(120, flat(128)), []string{NoSignal}},
 		"wall with a hook":           {drawn(3, func(x, y int) int { return 120 - 80*b2i(x > 300 && x < 340 && y > 200 && y < 300) }), nil},
 	} {
 		var q Quality

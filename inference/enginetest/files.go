@@ -60,16 +60,25 @@ func Folder(t *testing.T, engine string, m inference.Model) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string][]byte{m.File: m.Bytes, "labels.txt": []byte(strings.Join(m.Spec.Labels, "\n") + "\n"), "manifest.json": manifest}
-	if m.Weights != nil {
-		files[strings.TrimSuffix(m.File, ".xml")+".bin"] = m.Weights
-	}
-	for name, b := range files {
+	writeModel(t, dir, m)
+	for name, b := range map[string][]byte{"labels.txt": []byte(strings.Join(m.Spec.Labels, "\n") + "\n"), "manifest.json": manifest} {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
+}
+
+// writeModel writes the model's one or two files into a bundle's folder.
+func writeModel(t *testing.T, dir string, m inference.Model) {
+	t.Helper()
+	err := os.WriteFile(filepath.Join(dir, m.File), m.Bytes, 0o644)
+	if m.Weights != nil && err == nil {
+		err = os.WriteFile(filepath.Join(dir, strings.TrimSuffix(m.File, ".xml")+".bin"), m.Weights, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // openSlot opens a model by the way of a bundle's folder, as the service does.

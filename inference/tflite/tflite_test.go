@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"image"
 	_ "image/jpeg"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,90 +100,6 @@ func TestCompiledModelOnTheCPU(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), "edgetpu_compiler") {
 		t.Errorf("%v does not name the uncompiled variant", err)
 	}
-}
-
-// TestDamaged opens and runs sixty damaged copies of a real model in a child: each is refused or answers, and none ends the process.
-func TestDamaged(t *testing.T) {
-	library(t)
-	m := real(t, "mobilenet_v1_0.25_128_quant.tflite")
-	if os.Getenv("HERON_TFLITE_DAMAGED") == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDamaged$", "-test.v")
-		cmd.Env = append(os.Environ(), "HERON_TFLITE_DAMAGED=1", "HERON_TESTDATA="+testdataDir(t))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		t.Logf("%s", out)
-		return
-	}
-	refused, same, other := 0, 0, 0
-	want := answerOf(t, m)
-	for seed := range uint64(60) {
-		switch got := answerOf(t, damaged(m, seed)); got {
-		case "":
-			refused++
-		case want:
-			same++
-		default:
-			other++
-		}
-	}
-	t.Logf("of 60 damaged copies %d were refused, %d answered the same, %d otherwise", refused, same, other)
-	if refused == 0 {
-		t.Error("none was refused")
-	}
-}
-
-func testdataDir(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs(enginetest.Testdata(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// damaged cuts, zeroes a page, or flips one bit or twenty, half of them where the structure is densest: at the ends of the file.
-func damaged(m inference.Model, seed uint64) inference.Model {
-	r := rand.New(rand.NewPCG(seed, 4))
-	b := slices.Clone(m.Bytes)
-	spot := func() int {
-		if r.IntN(2) == 0 {
-			return len(b) - 1 - r.IntN(min(len(b), 24<<10))
-		}
-		return r.IntN(len(b))
-	}
-	switch seed % 4 {
-	case 0:
-		b = b[:spot()]
-	case 1:
-		at := spot()
-		clear(b[at:min(len(b), at+512)])
-	case 2:
-		b[spot()] ^= 1 << r.IntN(8)
-	case 3:
-		for range 20 {
-			b[spot()] ^= 1 << r.IntN(8)
-		}
-	}
-	m.Bytes = b
-	return m
-}
-
-// answerOf is a model's answer for grey, empty where it is refused or fails.
-func answerOf(t *testing.T, m inference.Model) string {
-	e, err := Open(t.Context(), m)
-	if err != nil {
-		return ""
-	}
-	defer e.Close()
-	for i := range e.Input().U8 {
-		e.Input().U8[i] = byte(i * 7)
-	}
-	if err := e.Run(t.Context()); err != nil {
-		return ""
-	}
-	return fmt.Sprint(e.Output().U8)
 }
 
 // TestContextStopsOrLets: a context that ends during a run neither hangs it nor spoils the next one.

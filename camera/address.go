@@ -95,6 +95,6 @@ func FirstOf(openers ...Opener) Opener {
 				return d, err
 			}
 		}
-		return nil, fmt.Errorf("source %q: no driver for this scheme (known: v4l2, gstreamer, rtsp, http, file, pictures, testcard)", Redact(o.Source))
+		return nil, fmt.Errorf("source %q: no driver for this scheme (known: v4l2, usb, csi, rtsp, http, snapshot+http, gstreamer, file, pictures, testcard)", Redact(o.Source))
 	}
 }

@@ -83,11 +83,11 @@ func converted(f *camera.Frame, m *gocv.Mat, code gocv.ColorConversionCode) erro
 	return take(f, &bgr)
 }
 
-// Decoder decodes a picture file's bytes as cv2.imread does: three channels, turned as EXIF says.
+// Decoder decodes a picture file's bytes as cv2.imread does: three channels, turned as EXIF says. A size in f is the one expected.
 func Decoder() func(data []byte, f *camera.Frame) error {
 	setUp()
 	return func(data []byte, f *camera.Frame) error {
-		err := decode(f, 0, 0, data)
+		err := decode(f, f.Width, f.Height, data)
 		if errors.Is(err, errNoPicture) {
 			return errors.New("OpenCV cannot decode it")
 		}

@@ -49,7 +49,7 @@ func (p Files) decode(data []byte, f *camera.Frame) error {
 	case w <= 0 || h <= 0 || w > maxSide || h > maxSide || w*h > MaxPixels:
 		return fmt.Errorf("%d×%d pixels are more than the limit of %d megapixels", w, h, MaxPixels/1_000_000)
 	case p.Decode == nil || format == "gif": // OpenCV reads no gif before 4.11
-		return decodeGo(data, f)
+		return Decode(data, f)
 	default:
 		return p.Decode(data, f)
 	}

@@ -131,7 +131,7 @@ func TestOrientation(t *testing.T) {
 	for turn, corner := range want {
 		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
 			var f camera.Frame
-			if err := decodeGo(withOrientation(jpg, order, uint16(turn)), &f); err != nil {
+			if err := Decode(withOrientation(jpg, order, uint16(turn)), &f); err != nil {
 				t.Fatal(err)
 			}
 			w, h := 48, 32
@@ -169,7 +169,7 @@ func TestPixelKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var f camera.Frame
-		if err := decodeGo(b.Bytes(), &f); err != nil || corners(&f) != "RGBW" {
+		if err := Decode(b.Bytes(), &f); err != nil || corners(&f) != "RGBW" {
 			t.Errorf("%s: %s %v", name, corners(&f), err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestPixelKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	var f camera.Frame
-	if err := decodeGo(b.Bytes(), &f); err != nil || !slices.Equal(f.Pix[len(f.Pix)-6:], []byte{0, 0, 0, 77, 77, 77}) {
+	if err := Decode(b.Bytes(), &f); err != nil || !slices.Equal(f.Pix[len(f.Pix)-6:], []byte{0, 0, 0, 77, 77, 77}) {
 		t.Errorf("grey: %v %v", f.Pix[len(f.Pix)-6:], err)
 	}
 }
@@ -239,7 +239,7 @@ func crc(b []byte) uint32 {
 func TestInjectedDecoder(t *testing.T) {
 	dir := t.TempDir()
 	calls := 0
-	files := Files{Decode: func(data []byte, f *camera.Frame) error { calls++; return decodeGo(data, f) }}
+	files := Files{Decode: func(data []byte, f *camera.Frame) error { calls++; return Decode(data, f) }}
 	for _, format := range []string{"jpg", "png", "bmp", "gif"} {
 		if err := files.Read(write(t, dir, "a."+format, encoded(t, format)), &camera.Frame{}); err != nil {
 			t.Error(err)

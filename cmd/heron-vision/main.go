@@ -57,6 +57,12 @@ func say(args []string, out, errs io.Writer) int {
 			fmt.Fprintf(out, "engine %s: %s\n", e.Engine, state(e))
 		}
 		return 0
+	case len(args) == 1 && args[0] == "--cameras":
+		if err := printCameras(out); err != nil {
+			fmt.Fprintf(errs, "heron-vision: %v\n", err)
+			return 1
+		}
+		return 0
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):
 		fmt.Fprint(out, usage)
 		return 0

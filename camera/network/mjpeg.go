@@ -1,0 +1,215 @@
+package network
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"heron/camera"
+)
+
+// otherTypeError is an answer that is no JPEG stream.
+type otherTypeError struct{ what, contentType string }
+
+func (e *otherTypeError) Error() string {
+	return fmt.Sprintf("%s: what comes (%s) is no video stream", e.what, e.contentType)
+}
+
+// mjpeg is a multipart stream of JPEGs: a camera.Grabber, so that pictures nobody wants are read and thrown away.
+type mjpeg struct {
+	what     string
+	resp     *http.Response
+	fetch    *fetcher
+	in       *bufio.Reader
+	boundary []byte
+	ended    context.CancelCauseFunc
+	watch    *time.Timer // ends the connection when a picture takes longer than timeout
+	timeout  time.Duration
+	decode   Decoder
+	jpeg     []byte
+	grabbed  bool
+}
+
+func openMJPEG(ctx context.Context, o camera.Options, f *fetcher, decode Decoder) (*mjpeg, error) {
+	ctx, end := context.WithCancelCause(ctx)
+	m := &mjpeg{what: f.what, fetch: f, ended: end, timeout: o.ReadTimeout, decode: decode}
+	m.watch = time.AfterFunc(o.OpenTimeout, func() { end(errSilent) })
+	resp, err := f.get(ctx, nil)
+	if err == nil {
+		m.resp = resp
+		err = m.begin()
+	}
+	m.watch.Stop()
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *mjpeg) begin() error {
+	ct := m.resp.Header.Get("Content-Type")
+	kind, params, err := mime.ParseMediaType(ct)
+	if err != nil && strings.HasPrefix(strings.ToLower(ct), "multipart/") { // cameras write strange parameters
+		kind, _, _ = strings.Cut(strings.ToLower(ct), ";")
+		_, b, _ := strings.Cut(ct, "boundary=")
+		b, _, _ = strings.Cut(b, ";")
+		params = map[string]string{"boundary": strings.Trim(b, `" `)}
+	}
+	if !strings.HasPrefix(kind, "multipart/") {
+		return &otherTypeError{m.what, kind}
+	}
+	m.boundary = []byte("--" + strings.TrimLeft(params["boundary"], "-")) // some write the dashes into the header
+	m.in = bufio.NewReaderSize(m.resp.Body, 64<<10)
+	return nil
+}
+
+// Grab reads the next part. A part that is no picture is passed over.
+func (m *mjpeg) Grab() error {
+	m.watch.Reset(m.timeout)
+	defer m.watch.Stop()
+	for {
+		length, image, err := m.header()
+		if err == nil {
+			err = m.body(length)
+		}
+		if err != nil {
+			return m.broken(err)
+		}
+		if image && len(m.jpeg) > 0 {
+			m.grabbed = true
+			return nil
+		}
+	}
+}
+
+// broken names what ended the stream.
+func (m *mjpeg) broken(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("%s: the camera ended the stream, it gives no more frames", m.what)
+	}
+	return fmt.Errorf("%s: the stream broke, it gives no more frames: %w", m.what, because(m.resp.Request.Context(), err))
+}
+
+// maxHeader bounds what stands between two pictures.
+const maxHeader = 16 << 10
+
+// header skips to the next boundary and reads the part's header: its length, −1 if it has none.
+func (m *mjpeg) header() (length int, image bool, err error) {
+	length, image = -1, true
+	began := false
+	for n := 0; n < maxHeader+maxJPEG; {
+		line, err := m.in.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			n += len(line)
+			continue
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		n += len(line)
+		line = bytes.TrimRight(line, "\r\n")
+		switch {
+		case !began:
+			began = isBoundary(line, m.boundary)
+		case len(line) == 0:
+			return length, image, nil
+		case n > maxHeader:
+			return 0, false, fmt.Errorf("a header of over %d bytes", maxHeader)
+		}
+		if !began {
+			continue
+		}
+		if v, ok := field(line, "content-length:"); ok {
+			if length, err = strconv.Atoi(string(v)); err != nil || length < 0 || length > maxJPEG {
+				return 0, false, fmt.Errorf("a picture of %q bytes", v)
+			}
+		} else if v, ok := field(line, "content-type:"); ok {
+			image = bytes.HasPrefix(bytes.ToLower(v), []byte("image/"))
+		}
+	}
+	return 0, false, fmt.Errorf("no picture begins within %d bytes", maxHeader+maxJPEG)
+}
+
+func isBoundary(line, boundary []byte) bool {
+	return len(boundary) > 2 && bytes.HasPrefix(line, boundary) || len(boundary) <= 2 && bytes.HasPrefix(line, []byte("--"))
+}
+
+func field(line []byte, name string) ([]byte, bool) {
+	if len(line) < len(name) || !bytes.EqualFold(line[:len(name)], []byte(name)) {
+		return nil, false
+	}
+	return bytes.TrimSpace(line[len(name):]), true
+}
+
+// body reads a part; one without a length ends at the next boundary, which is left in place.
+func (m *mjpeg) body(length int) error {
+	m.jpeg = m.jpeg[:0]
+	if length >= 0 {
+		if cap(m.jpeg) < length {
+			m.jpeg = make([]byte, length, length+length/4)
+		}
+		m.jpeg = m.jpeg[:length]
+		_, err := io.ReadFull(m.in, m.jpeg)
+		return err
+	}
+	whole := true // the last line read was whole: a boundary may follow
+	for len(m.jpeg) <= maxJPEG {
+		if whole {
+			next, err := m.in.Peek(max(2, len(m.boundary)))
+			if isBoundary(next, m.boundary) {
+				m.jpeg = bytes.TrimRight(m.jpeg, "\r\n")
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		line, err := m.in.ReadSlice('\n')
+		m.jpeg = append(m.jpeg, line...)
+		if whole = err == nil; err != nil && err != bufio.ErrBufferFull {
+			return err
+		}
+	}
+	return fmt.Errorf("a picture of over %d bytes", maxJPEG)
+}
+
+// Read decodes the picture that was grabbed; without one it grabs first. A damaged one costs itself only.
+func (m *mjpeg) Read(f *camera.Frame) error {
+	if !m.grabbed {
+		if err := m.Grab(); err != nil {
+			return err
+		}
+	}
+	m.grabbed = false
+	return decoded(m.what, m.jpeg, f, m.decode)
+}
+
+func decoded(what string, data []byte, f *camera.Frame, decode Decoder) error {
+	var err error
+	if f.Width, f.Height, err = jpegSize(data); err == nil {
+		err = decode(data, f)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: damaged JPEG of %d bytes (%v): %w", what, len(data), err, camera.ErrTemporary)
+	}
+	return nil
+}
+
+// Close ends the connection.
+func (m *mjpeg) Close() error {
+	m.watch.Stop()
+	m.ended(context.Canceled)
+	if m.resp != nil {
+		m.resp.Body.Close()
+	}
+	m.fetch.close()
+	return nil
+}

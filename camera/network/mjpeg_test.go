@@ -1,0 +1,425 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"heron/camera"
+	"heron/camera/replay"
+)
+
+// level is the grey of frame number i: 12 levels, 20 apart; shown is its inverse.
+func level(i int) byte { return byte(10 + 20*(i%12)) }
+
+func shown(f *camera.Frame) int {
+	v := int(f.Pix[f.Stride*f.Height/2+3*(f.Width/2)])
+	if n := (v - 10 + 3) / 20; v-10-20*n <= 3 && v-10-20*n >= -3 {
+		return n
+	}
+	return -1
+}
+
+// stream is an MJPEG camera; part writes frame i and says whether to go on.
+func stream(interval time.Duration, contentType string, part func(w http.ResponseWriter, r *http.Request, i int) bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for i := 0; part(w, r, i); i++ {
+			w.(http.Flusher).Flush()
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+}
+
+const multipart = "multipart/x-mixed-replace; boundary=frame"
+
+func send(w io.Writer, b []byte) {
+	fmt.Fprintf(w, "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n", len(b), b)
+}
+
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	return srv.URL
+}
+
+// source runs a camera.Source on the driver for the length of the test.
+func source(t *testing.T, o camera.Options) (*camera.Source, context.Context) {
+	t.Helper()
+	o.Name = "cam"
+	s, err := camera.New(camera.Config{Options: o, Open: New(replay.Decode, notNext), StopTimeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s, ctx
+}
+
+func next(t *testing.T, s *camera.Source, ctx context.Context) *camera.Frame {
+	t.Helper()
+	f, err := s.Next(ctx)
+	if err != nil {
+		t.Fatalf("%v; %+v", err, s.Stats())
+	}
+	return f
+}
+
+// Each way in which cameras write their parts.
+func TestMJPEG(t *testing.T) {
+	var frames [][]byte
+	for i := range 12 {
+		frames = append(frames, grey(t, 64, 48, level(i)))
+	}
+	for name, c := range map[string]struct {
+		contentType string
+		part        func(w io.Writer, b []byte)
+	}{
+		"by the book":    {multipart, send},
+		"no length":      {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n", b) }},
+		"dashes in both": {"multipart/x-mixed-replace;boundary=--frame", send},
+		"quoted":         {`multipart/x-mixed-replace; boundary="frame"`, send},
+		"bare lines":     {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\nContent-length: %d\n\n%s\n", len(b), b) }},
+		"no boundary":    {"multipart/x-mixed-replace", send},
+		"other parts": {multipart, func(w io.Writer, b []byte) {
+			io.WriteString(w, "--frame\r\nContent-Type: text/plain\r\n\r\nhello\r\n")
+			send(w, b)
+		}},
+		"strange header": {"multipart/x-mixed-replace; boundary=frame; ;x", send},
+		"nothing between": {multipart, func(w io.Writer, b []byte) {
+			fmt.Fprintf(w, "--frame\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+			io.WriteString(w, "\r\n")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, stream(2*time.Millisecond, c.contentType, func(w http.ResponseWriter, _ *http.Request, i int) bool { c.part(w, frames[i%12]); return true }))
+			d, err := open(t, camera.Options{Source: url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f camera.Frame
+			for i := range 30 {
+				if i%5 == 4 { // one that nobody wants
+					if err := d.(camera.Grabber).Grab(); err != nil {
+						t.Fatal(err)
+					}
+					if err := d.(camera.Grabber).Grab(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want := (i + (i+1)/5) % 12
+				if err := d.Read(&f); err != nil || f.Width != 64 || shown(&f) != want {
+					t.Fatalf("frame %d: shows %d, want %d, %v", i, shown(&f), want, err)
+				}
+			}
+		})
+	}
+}
+
+// V6: the camera cuts the connection, also in the middle of a frame, and is open to a login with either method.
+func TestFault_V6_ConnectionIsCut(t *testing.T) {
+	good := grey(t, 64, 48, level(5))
+	g := &guard{digest: true, user: "u"}
+	g.password.Store("geheim")
+	url := serve(t, g.wrap(stream(5*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, i int) bool {
+		if i == 10 {
+			fmt.Fprintf(w, "--frame\r\nContent-Length: %d\r\n\r\n%s", len(good), good[:len(good)/2])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		send(w, good)
+		return true
+	})))
+	s, ctx := source(t, camera.Options{Source: url, Username: "u", PasswordFile: passwordFile(t, "geheim")})
+	for s.Stats().Reopened < 3 {
+		f := next(t, s, ctx)
+		if shown(f) != 5 {
+			t.Errorf("a frame shows %d", shown(f))
+		}
+		s.Release(f)
+	}
+	if st := s.Stats(); !strings.Contains(st.LastError, "gives no more frames") || strings.Contains(st.LastError, "geheim") {
+		t.Errorf("%+v", st)
+	}
+}
+
+// V9: damaged JPEGs in a live stream; the good ones among them still come and the source is not opened anew.
+func TestFault_V9_DamagedJPEGs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	good := grey(t, 64, 48, level(7))
+	url := serve(t, stream(2*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, i int) bool {
+		b := bytes.Clone(good)
+		if i > 3 && i%3 != 0 {
+			for range 1 + rng.IntN(40) {
+				b[rng.IntN(len(b))] = byte(rng.Uint32())
+			}
+			b = b[:1+rng.IntN(len(b))]
+		}
+		send(w, b)
+		return true
+	}))
+	s, ctx := source(t, camera.Options{Source: url})
+	for whole, tries := 0, 0; whole < 20; tries++ {
+		f := next(t, s, ctx)
+		if shown(f) == 7 && f.Width == 64 {
+			whole++
+		}
+		s.Release(f)
+		if tries > 500 {
+			t.Fatalf("%d whole frames among %d: %+v", whole, tries, s.Stats())
+		}
+	}
+	if st := s.Stats(); st.Reopened > 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// V5: sizes change within the stream.
+func TestFault_V5_ResolutionChanges(t *testing.T) {
+	small, large := grey(t, 160, 120, level(2)), grey(t, 640, 480, level(9))
+	url := serve(t, stream(5*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, i int) bool {
+		send(w, [][]byte{small, large}[i/20%2])
+		return true
+	}))
+	s, ctx := source(t, camera.Options{Source: url})
+	for changes, last := 0, ""; changes < 4; {
+		f := next(t, s, ctx)
+		size := fmt.Sprint(f.Width, "×", f.Height, " ", shown(f))
+		if size != "160×120 2" && size != "640×480 9" {
+			t.Fatal(size)
+		}
+		if size != last {
+			last = size
+			changes++
+		}
+		s.Release(f)
+	}
+}
+
+// proxy passes connections on to a server and can hold all of them still, in both directions, as a bad link does.
+type proxy struct {
+	net.Listener
+	to    string
+	mu    sync.Mutex
+	still *sync.Cond
+	held  bool
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l, to: to}
+	p.still = sync.NewCond(&p.mu)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", to)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, c, s)
+			p.mu.Unlock()
+			wg.Go(func() { p.pass(c, s) })
+			wg.Go(func() { p.pass(s, c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		p.hold(false)
+		p.mu.Lock()
+		for _, c := range p.conns {
+			c.Close()
+		}
+		p.mu.Unlock()
+		wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) pass(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	for b := make([]byte, 32<<10); ; {
+		n, err := from.Read(b)
+		p.mu.Lock()
+		for p.held {
+			p.still.Wait()
+		}
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) hold(on bool) {
+	p.mu.Lock()
+	p.held = on
+	p.mu.Unlock()
+	p.still.Broadcast()
+}
+
+// V6: the link stands still for 20 s. Afterwards the newest frame is at most two intervals behind what the camera sends, whatever has
+// piled up on the way; both where the read time limit ends the connection and where it does not.
+func TestFault_V6_NewestFrameAfterAStall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 20 s")
+	}
+	const interval = 40 * time.Millisecond
+	for _, timeout := range []time.Duration{4 * time.Second, time.Minute} {
+		t.Run(fmt.Sprint("read timeout ", timeout), func(t *testing.T) {
+			t.Parallel()
+			var frames [][]byte
+			for i := range 12 {
+				frames = append(frames, grey(t, 320, 240, level(i)))
+			}
+			var now atomic.Int64 // number of the frame that the camera shows
+			url := serve(t, stream(interval, multipart, func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+				send(w, frames[now.Load()%12])
+				return true
+			}))
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				tick := time.NewTicker(interval)
+				defer tick.Stop()
+				for {
+					select {
+					case <-tick.C:
+						now.Add(1)
+					case <-stop:
+						return
+					}
+				}
+			})
+			defer wg.Wait()
+			defer close(stop)
+			p := newProxy(t, strings.TrimPrefix(url, "http://"))
+			s, ctx := source(t, camera.Options{Source: "http://" + p.Addr().String(), ReadTimeout: timeout, OpenTimeout: 2 * time.Second})
+			for range 10 {
+				s.Release(next(t, s, ctx))
+			}
+			p.hold(true)
+			time.Sleep(20 * time.Second)
+			p.hold(false)
+			began := time.Now()
+			fresh := 0
+			var back time.Duration
+			for fresh < 10 { // in a row
+				f := next(t, s, ctx)
+				lag := (int(now.Load()) - shown(f) + 24) % 12
+				s.Release(f)
+				if lag > 2 {
+					if fresh = 0; time.Since(began) > 30*time.Second {
+						t.Fatalf("lag is still %d frames: %+v", lag, s.Stats())
+					}
+					continue
+				}
+				if fresh++; fresh == 1 {
+					back = time.Since(began)
+				}
+			}
+			t.Logf("the newest frame is at most 2 intervals old from %v after the stall on; %+v", back.Round(time.Millisecond), s.Stats())
+		})
+	}
+}
+
+// V6: the server restarts.
+func TestFault_V6_ServerRestarts(t *testing.T) {
+	good := grey(t, 64, 48, level(3))
+	h := stream(10*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, _ int) bool { send(w, good); return true })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: h}
+	go srv.Serve(l)
+	s, ctx := source(t, camera.Options{Source: "http://" + l.Addr().String()})
+	s.Release(next(t, s, ctx))
+	srv.Close()
+	time.Sleep(4 * time.Second) // so long that the back-off has grown
+	if st := s.Stats(); !strings.Contains(st.LastError, "connection refused") {
+		t.Errorf("%+v", st)
+	}
+	l, err = net.Listen("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv = &http.Server{Handler: h}
+	back := time.Now()
+	go srv.Serve(l)
+	defer srv.Close()
+	for f := next(t, s, ctx); f.At.Before(back); f = next(t, s, ctx) {
+		s.Release(f)
+	}
+	took := time.Since(back)
+	t.Logf("a frame %v after the server was back", took.Round(time.Millisecond))
+	if took > 5*time.Second {
+		t.Errorf("%v is more than 5 s", took)
+	}
+}
+
+func FuzzMJPEG(f *testing.F) {
+	var whole bytes.Buffer
+	for range 3 {
+		send(&whole, grey(f, 16, 16, 90))
+	}
+	f.Add(whole.Bytes(), "frame")
+	f.Add([]byte("--\n\n--\n\n"), "")
+	f.Add([]byte("--frame\r\nContent-Length: 99999999999\r\n\r\n"), "frame")
+	f.Fuzz(func(t *testing.T, data []byte, boundary string) {
+		m := &mjpeg{what: "fuzz", timeout: time.Minute, decode: replay.Decode, watch: time.NewTimer(time.Hour)}
+		m.resp = &http.Response{Header: http.Header{"Content-Type": {`multipart/x; boundary="` + boundary + `"`}}, Body: io.NopCloser(bytes.NewReader(data)), Request: &http.Request{}}
+		if m.begin() != nil {
+			return
+		}
+		for range len(data) + 2 { // each part takes a byte at least
+			if m.Grab() != nil {
+				return
+			}
+			if len(m.jpeg) > len(data) {
+				t.Fatalf("%d bytes of %d", len(m.jpeg), len(data))
+			}
+			_, _, _ = jpegSize(m.jpeg)
+		}
+		t.Fatal("the stream does not end")
+	})
+}

@@ -5,7 +5,7 @@
 //   hang      never comes back from its use; hang-open: from its opening
 //   abort     aborts when it is used; abort-open: when it is opened
 //   rubbish   NaN for float32, a constant 255 for 8 bits
-//   slow      takes 40 ms
+//   slow N    takes N ms, 40 where there is no number
 // HERON_DOUBLE_SEES lists the devices it reports, one path a line. Built with -DOLD it has the structures of TensorFlow Lite 2.9, which do not
 // fit 2.18. The structures are declared by hand: the order of their fields is a fact of TensorFlow's interface (Apache-2.0).
 #include <math.h>
@@ -74,12 +74,15 @@ typedef struct context {
 	int (*replace)(struct context *, registration, const ints *, delegate *);
 } context; // and more
 
+static int number; // behind the word that was read last
+
 static int told(const char *what) {
 	char word[32] = "ok";
 	const char *path = getenv("HERON_DOUBLE");
 	FILE *f = path ? fopen(path, "r") : NULL;
 	if (f) {
-		if (fscanf(f, "%31s", word) != 1) strcpy(word, "ok");
+		number = 40;
+		if (fscanf(f, "%31s %d", word, &number) < 1) strcpy(word, "ok");
 		fclose(f);
 	}
 	return strcmp(word, what) == 0;
@@ -105,7 +108,7 @@ static int invoke(context *c, node *n) {
 	tensor *out = &c->tensors[n->outputs->data[0]];
 	if (told("hang")) hang();
 	if (told("abort")) abort();
-	if (told("slow")) nanosleep(&(struct timespec){0, 40000000}, NULL);
+	if (told("slow")) nanosleep(&(struct timespec){number / 1000, number % 1000 * 1000000L}, NULL);
 	if (told("gone")) {
 		c->error(c, "Failed to execute request. Could not map pages : 5 (the double was unplugged)");
 		return 1;

@@ -181,6 +181,7 @@ func (c *Config) resolve(dir string) {
 		abs(&c.Models[i].Bundle)
 	}
 	for i := range c.Cameras {
+		abs(&c.Cameras[i].Credentials.PasswordFile)
 		for _, scheme := range []string{"pictures:", "file:"} {
 			if rest, ok := strings.CutPrefix(c.Cameras[i].Source, scheme); ok && !strings.HasPrefix(rest, "/") {
 				c.Cameras[i].Source = scheme + filepath.Join(dir, rest)

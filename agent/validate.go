@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"heron/agent/status"
+	"heron/camera"
 	"heron/sync/uplink"
 )
 
@@ -48,7 +49,8 @@ func (c *Config) checkDevice() error {
 	return nil
 }
 
-var sourceSchemes = []string{"v4l2:", "gstreamer:", "rtsp://", "rtsps://", "http://", "https://", "file:", "pictures:", "testcard:"}
+var sourceSchemes = []string{"v4l2:", "usb:", "csi:", "rtsp://", "rtsps://", "http://", "https://", "snapshot+http://", "snapshot+https://",
+	"gstreamer:", "file:", "pictures:", "testcard:"}
 
 func (c *Config) checkCameras() error {
 	if len(c.Cameras) == 0 {
@@ -69,7 +71,31 @@ func (c *Config) checkCameras() error {
 		case cam.Stall < 100*time.Millisecond || cam.Stall > time.Hour:
 			return problem(at+"stall", "%v, expected 100ms to 1h", cam.Stall)
 		}
+		if err := cam.checkPicture(at); err != nil {
+			return err
+		}
 		seen[cam.Name] = true
+	}
+	return nil
+}
+
+// checkPicture is about the settings that not every camera has.
+func (c *Camera) checkPicture(at string) error {
+	if err := c.View.Validate(); err != nil {
+		path, what, _ := strings.Cut(err.Error(), ": ")
+		return problem(at+path, "%s", what)
+	}
+	if err := c.Controls.Validate(); err != nil {
+		path, what, _ := strings.Cut(err.Error(), ": ")
+		return problem(at+"controls."+path, "%s", what)
+	}
+	network := strings.Contains(camera.Scheme(c.Source), "http") || strings.HasPrefix(c.Source, "rtsp")
+	switch cred := c.Credentials; {
+	case cred == (CameraCredentials{}):
+	case !network:
+		return problem(at+"credentials", "are for rtsp://, http:// and snapshot+http:// cameras, and this is %s", redactURL(c.Source))
+	case cred.Username == "" && !userinfo.MatchString(c.Source):
+		return problem(at+"credentials.password_file", "comes without credentials.username")
 	}
 	return nil
 }

@@ -1,0 +1,620 @@
+package fetch
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// raw is a server that says exactly these things, one a connection, in turns, and holds the connection until the client leaves.
+func raw(t *testing.T, say ...func(c net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				_, _ = c.Read(make([]byte, 4096))
+				say[i%len(say)](c)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	return "http://" + ln.Addr().String()
+}
+
+// hold waits until the client hangs up.
+func hold(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+func text(s string) func(net.Conn) {
+	return func(c net.Conn) { _, _ = io.WriteString(c, s); hold(c) }
+}
+
+// drip sends head at once and then a byte at a time.
+func drip(head string, every time.Duration) func(net.Conn) {
+	return func(c net.Conn) {
+		_, err := io.WriteString(c, head)
+		for err == nil {
+			time.Sleep(every)
+			_, err = c.Write([]byte("x"))
+		}
+	}
+}
+
+// impatient gives a server a quarter of a second.
+func impatient(c *Config) {
+	c.Limits.HeaderTimeout, c.Limits.IdleTimeout, c.Limits.RateWindow, c.Limits.MinRate = 250*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond, 1000
+	c.Limits.Attempts = 2
+}
+
+func TestFault_U2_TruncatedTamperedWrongLength(t *testing.T) {
+	data := random(300_000)
+	cases := map[string]struct {
+		served []byte
+		want   error
+	}{
+		"first byte":  {append([]byte{^data[0]}, data[1:]...), ErrDigest},
+		"middle byte": {bytes.Join([][]byte{data[:150_000], {^data[150_000]}, data[150_001:]}, nil), ErrDigest},
+		"last byte":   {append(bytes.Clone(data[:299_999]), ^data[299_999]), ErrDigest},
+		"one short":   {data[:299_999], ErrSize},
+		"one long":    {append(bytes.Clone(data), 0), ErrSize},
+		"empty":       {nil, ErrSize},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			o := &object{data: c.served, etag: `"1"`}
+			url := serve(t, o)
+			cl := client(t, nil, url)
+			r := want(t, data, url)
+			if err := cl.File(limit(t), r); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			only(t, r)
+			if n := len(o.requests()); n != 1 {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	}
+}
+
+func TestFault_U3_Endless(t *testing.T) {
+	data := random(100_000)
+	var sent atomic.Int64
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for { // chunked: no length is given
+			n, err := w.Write(data)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	c := client(t, nil, url)
+	r := want(t, data, url)
+	if err := c.File(limit(t), r); !errors.Is(err, ErrSize) {
+		t.Errorf("got %v", err)
+	}
+	only(t, r)
+	if got := c.Stats().Received; got > 100_000 {
+		t.Errorf("%d bytes taken of 100000 signed", got)
+	}
+}
+
+func TestFault_U3_DripAndStall(t *testing.T) {
+	ok := "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+	cases := map[string]func(net.Conn){
+		"drip":              drip(ok, 20*time.Millisecond),
+		"drip of a header":  drip("HTTP/1.1 200 OK\r\nX-Drip: ", 20*time.Millisecond),
+		"stalled":           text(ok + "and no more"),
+		"stalled header":    text("HTTP/1.1 200 OK\r\nX: y"),
+		"silent":            hold,
+		"chunks that stall": text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+		"a 500 that stalls": text("HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\n"),
+		"early hints":       drip("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX:", 20*time.Millisecond),
+	}
+	for name, say := range cases {
+		t.Run(name, func(t *testing.T) {
+			url := raw(t, say)
+			c := client(t, impatient, url)
+			r := want(t, random(100_000), url)
+			start := time.Now()
+			err := c.File(limit(t), r)
+			var status *StatusError
+			if !errors.Is(err, ErrStalled) && !errors.As(err, &status) {
+				t.Errorf("got %v", err)
+			}
+			if d := time.Since(start); d > 20*time.Second {
+				t.Errorf("it took %v", d)
+			}
+			start = time.Now()
+			if _, err := c.Bytes(limit(t), url, 200_000); err == nil || time.Since(start) > 20*time.Second {
+				t.Errorf("small: %v after %v", err, time.Since(start))
+			}
+		})
+	}
+}
+
+func TestFault_U3_StalledUpload(t *testing.T) {
+	url := raw(t, func(c net.Conn) { time.Sleep(time.Second) }) // reads the head and nothing more
+	c := client(t, impatient, url)
+	if _, err := c.Put(limit(t), url, bytes.NewReader(random(16<<20)), 16<<20, "x/y"); err == nil {
+		t.Error("no error")
+	} else {
+		t.Log(err)
+	}
+}
+
+func TestFault_U3_WrongContentLength(t *testing.T) {
+	body := strings.Repeat("z", 1000)
+	answer := func(head string) string { return "HTTP/1.1 200 OK\r\n" + head + "\r\n\r\n" + body }
+	for head, want := range map[string]error{
+		"Content-Length: 999":                        ErrSize,
+		"Content-Length: 1001":                       ErrSize,
+		"Content-Length: 99999999999999":             ErrSize,
+		"Content-Length: -5":                         nil,
+		"Content-Length: 1000\r\nContent-Length: 99": nil,
+		"Content-Length: 99999999999999999999999":    nil,
+	} {
+		url := raw(t, text(answer(head)))
+		c := client(t, nil, url)
+		r := Request{URLs: []string{url}, Path: t.TempDir() + "/model", Size: 1000, SHA256: sum([]byte(body))}
+		err := c.File(limit(t), r)
+		if err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%q: %v", head, err)
+		}
+		only(t, r)
+	}
+	// the right one, and then more: net/http does not hand it out
+	url := raw(t, text(answer("Content-Length: 1000")+"and more"))
+	c := client(t, nil, url)
+	r := Request{URLs: []string{url}, Path: t.TempDir() + "/model", Size: 1000, SHA256: sum([]byte(body))}
+	if err := c.File(limit(t), r); err != nil {
+		t.Error(err)
+	}
+	arrived(t, r, []byte(body))
+}
+
+func TestFault_U3_GzipBomb(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, _ = z.Write(make([]byte, 100<<20))
+	z.Close()
+	var asked atomic.Value
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Header.Get("Accept-Encoding"))
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb.Bytes())
+	}))
+	c := client(t, nil, url)
+	r := want(t, random(100<<10), url)
+	if err := c.File(limit(t), r); err == nil || !strings.Contains(err.Error(), `encoded as "gzip"`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Bytes(limit(t), url, 1<<20); err == nil || !strings.Contains(err.Error(), `encoded as "gzip"`) {
+		t.Errorf("got %v", err)
+	}
+	if got := c.Stats().Received; got != 0 || asked.Load() != "identity" {
+		t.Errorf("%d bytes taken; asked for %v", got, asked.Load())
+	}
+	only(t, r)
+}
+
+func TestFault_U7_StatusCodes(t *testing.T) {
+	for code, tries := range map[int]int{400: 1, 401: 1, 403: 1, 404: 1, 410: 1, 408: 4, 425: 4, 429: 4, 500: 4, 501: 1, 502: 4, 503: 4, 504: 4, 204: 1, 304: 1, 206: 1} {
+		o := &object{before: func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(code); return true }}
+		url := serve(t, o)
+		c := client(t, nil, url)
+		r := want(t, random(100), url)
+		var status *StatusError
+		if err := c.File(limit(t), r); !errors.As(err, &status) || status.Code != code {
+			t.Errorf("%d: %v", code, err)
+		}
+		if n := len(o.requests()); n != tries {
+			t.Errorf("%d: asked %d times, want %d", code, n, tries)
+		}
+		only(t, r)
+	}
+}
+
+func TestFault_U7_ServerThatComesBack(t *testing.T) {
+	o := &object{data: random(1000)}
+	var n atomic.Int64
+	o.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		if n.Add(1) <= 3 {
+			w.WriteHeader(500)
+			return true
+		}
+		return false
+	}
+	url := serve(t, o)
+	c := client(t, nil, url)
+	r := want(t, o.data, url)
+	if err := c.File(limit(t), r); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, r, o.data)
+}
+
+func TestFault_U7_Redirects(t *testing.T) {
+	data := random(1000)
+	good := &object{data: data}
+	goodURL, ca := serveTLS(t, good)
+	stranger := &object{data: data}
+	strangerURL := serve(t, stranger)
+	plain := &object{data: data}
+	plainURL := serve(t, plain)
+	var target string
+	hop := &object{before: func(w http.ResponseWriter, r *http.Request) bool {
+		to := target
+		if to == "loop" {
+			to = "/loop?" + strconv.Itoa(int(time.Now().UnixNano()))
+		}
+		http.Redirect(w, r, to, http.StatusFound)
+		return true
+	}}
+	hopURL, hopCA := serveTLS(t, hop)
+	both := t.TempDir() + "/both.pem"
+	a, _ := os.ReadFile(ca)
+	b, _ := os.ReadFile(hopCA)
+	write(t, both, append(a, b...))
+	c := client(t, func(c *Config) { c.TLS.CA = both }, hopURL, goodURL, plainURL)
+	cases := map[string]error{
+		goodURL + "/m":                      nil,
+		"loop":                              ErrRedirect,
+		strangerURL + "/m":                  ErrRedirect,
+		plainURL + "/m":                     ErrRedirect, // allowed to ask, but not from https
+		"https://evil.example/m?sig=SECRET": ErrRedirect,
+		"file:///etc/passwd":                ErrRedirect,
+	}
+	refused := int64(0)
+	for to, expect := range cases {
+		target = to
+		before := len(hop.requests())
+		r := want(t, data, hopURL+"/m")
+		err := c.File(limit(t), r)
+		if !errors.Is(err, expect) {
+			t.Errorf("%s: %v", to, err)
+		}
+		if expect != nil {
+			only(t, r)
+			refused++
+			if err == nil || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("%v", err)
+			}
+		} else {
+			arrived(t, r, data)
+		}
+		if n := len(hop.requests()) - before; n > maxRedirects+1 {
+			t.Errorf("%s: %d requests", to, n)
+		}
+	}
+	if n := len(stranger.requests()) + len(plain.requests()); n != 0 {
+		t.Errorf("strangers were asked %d times", n)
+	}
+	if s := c.Stats(); s.RedirectsRefused != refused {
+		t.Errorf("%+v", s)
+	}
+	target = goodURL
+	if _, err := c.Put(limit(t), hopURL, bytes.NewReader(data), 1000, "x/y"); !errors.Is(err, ErrRedirect) {
+		t.Errorf("an upload: %v", err)
+	}
+}
+
+func TestFault_N10_CaptivePortal(t *testing.T) {
+	html := "<!DOCTYPE html><html><body>Welcome to the hotel"
+	answer := func(kind, body string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
+			if kind != "" {
+				w.Header().Set("Content-Type", kind)
+			}
+			_, _ = io.WriteString(w, body)
+			return true
+		}
+	}
+	status := func(code int, location string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Location", location)
+			w.WriteHeader(code)
+			return true
+		}
+	}
+	cases := map[string]func(http.ResponseWriter, *http.Request) bool{
+		"a page":                     answer("text/html; charset=utf-8", html),
+		"a page of the right size":   answer("text/html", html+strings.Repeat(" ", 1000-len(html))),
+		"a page that says otherwise": answer("application/octet-stream", html+strings.Repeat(" ", 1000-len(html))),
+		"with blanks in front":       answer("application/json", "\ufeff\r\n  <HTML>"+strings.Repeat(" ", 1000-14)),
+		"a script":                   answer("application/octet-stream", "<script>location='/'</script>"+strings.Repeat(" ", 1000-29)),
+		"XHTML":                      answer("application/xhtml+xml", html),
+		"redirected to a login":      status(302, "http://10.0.0.1/login?back=x"),
+		"redirected to another's":    status(307, "https://portal.hotel.example/start"),
+		"511":                        status(511, ""),
+	}
+	for name, before := range cases {
+		t.Run(name, func(t *testing.T) {
+			o := &object{before: before}
+			url := serve(t, o)
+			c := client(t, nil, url)
+			r := want(t, random(1000), url)
+			if err := c.File(limit(t), r); !errors.Is(err, ErrPortal) {
+				t.Errorf("got %v", err)
+			}
+			only(t, r)
+			if b, err := c.Bytes(limit(t), url, 5000); !errors.Is(err, ErrPortal) || b != nil {
+				t.Errorf("small: %q, %v", b, err)
+			}
+			if s := c.Stats(); s.Portals != 2 || s.Retries != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+func TestFault_N10_HijackedTLS(t *testing.T) {
+	o := &object{data: random(10)}
+	url, ca := serveTLS(t, o) // its certificate is for example.com and 127.0.0.1
+	named := strings.Replace(url, "127.0.0.1", "localhost", 1)
+	plain := strings.Replace(serve(t, o), "http:", "https:", 1)
+	c := client(t, func(c *Config) { c.TLS.CA = ca }, named, plain)
+	for _, u := range []string{named, plain} {
+		r := want(t, o.data, u)
+		if err := c.File(limit(t), r); !errors.Is(err, ErrPortal) {
+			t.Errorf("%s: %v", u, err)
+		}
+		only(t, r)
+	}
+	c = client(t, nil, url) // the right name, an authority that we do not know
+	if _, err := c.Bytes(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the authority not configured") {
+		t.Errorf("got %v", err)
+	}
+	late := time.Now().AddDate(90, 0, 0)
+	c = client(t, func(c *Config) { c.TLS.CA, c.Now = ca, func() time.Time { return late } }, url)
+	if _, err := c.Bytes(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the clock may be wrong") {
+		t.Errorf("got %v", err)
+	}
+	if n := len(o.requests()); n != 0 {
+		t.Errorf("%d requests got through", n)
+	}
+}
+
+func TestFault_N10_PortalInTheMiddleOfAFile(t *testing.T) {
+	data := random(1 << 20)
+	o := &object{data: data, etag: `"1"`}
+	o.cutAt(1, 500_000)
+	url := serve(t, o)
+	c := client(t, nil, url)
+	r := want(t, data, url)
+	r.Progress = func(done, _ int64) {
+		if done == 500_000 {
+			o.mu.Lock()
+			o.before = func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Content-Type", "text/html")
+				_, _ = io.WriteString(w, "<html>pay here")
+				return true
+			}
+			o.mu.Unlock()
+		}
+	}
+	if err := c.File(limit(t), r); !errors.Is(err, ErrPortal) {
+		t.Fatalf("got %v", err)
+	}
+	only(t, r, "model.part", "model.part.journal")
+	o.before, r.Progress = nil, nil
+	if err := c.File(limit(t), r); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, r, data)
+	if s := c.Stats(); s.Received != 1<<20 {
+		t.Errorf("%+v: what was there was fetched again", s)
+	}
+}
+
+func TestFault_N13_RetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	wrong := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)
+	date := func(t time.Time) string { return t.Format(http.TimeFormat) }
+	cases := map[string]struct {
+		after, date string
+		min, max    time.Duration
+	}{
+		"seconds":             {"120", "", 120 * time.Second, 180 * time.Second},
+		"a year":              {"31536000", "", 270 * time.Second, 300 * time.Second},
+		"more than fits":      {"99999999999999999999999", "", 270 * time.Second, 300 * time.Second},
+		"a date":              {date(now.Add(100 * time.Second)), date(now), 100 * time.Second, 160 * time.Second},
+		"a date in a year":    {date(now.AddDate(1, 0, 0)), date(now), 270 * time.Second, 300 * time.Second},
+		"a date in the past":  {date(now.Add(-time.Hour)), date(now), 0, 60 * time.Second},
+		"a date, no date now": {date(now), "", 270 * time.Second, 300 * time.Second},
+		"negative":            {"-1", "", 0, 60 * time.Second},
+		"rubbish":             {"soon", "", 0, 60 * time.Second},
+		"nothing":             {"", "", 0, 60 * time.Second},
+	}
+	for name, tc := range cases {
+		j := job{c: client(t, func(c *Config) { c.Limits = Limits{}; c.Now = func() time.Time { return wrong } }, "https://h")}
+		j.pause.Min, j.pause.Max = time.Second, time.Minute
+		h := http.Header{"Retry-After": {tc.after}, "Date": {tc.date}}
+		for range 20 {
+			if w := j.wait(j.retryAfter(h)); w < tc.min || w > tc.max {
+				t.Errorf("%s: %v, want %v to %v", name, w, tc.min, tc.max)
+			}
+		}
+	}
+
+	o := &object{data: random(1000)}
+	var n atomic.Int64
+	o.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		if n.Add(1) > 2 {
+			return false
+		}
+		w.Header().Set("Retry-After", "31536000")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	url := serve(t, o)
+	c := client(t, nil, url) // with a cap of 50 ms
+	r := want(t, o.data, url)
+	start := time.Now()
+	if err := c.File(limit(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d < 80*time.Millisecond {
+		t.Errorf("after %v: the server asked for patience", d)
+	}
+	arrived(t, r, o.data)
+}
+
+func TestFault_N13_WaitEndsWithTheContext(t *testing.T) {
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "300")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	c := client(t, func(c *Config) { c.Limits = Limits{} }, url)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	r := want(t, random(10), url)
+	if err := c.File(ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	only(t, r)
+}
+
+// A try that brings bytes is no reason to give up; one that drips is.
+func TestProgressResetsTheAttempts(t *testing.T) {
+	for step, ok := range map[int]bool{100_000: true, 1000: false} {
+		o := &object{data: random(2 << 20), etag: `"1"`}
+		o.cutAt(1000, step)
+		url := serve(t, o)
+		c := client(t, nil, url)
+		r := want(t, o.data, url)
+		err := c.File(limit(t), r)
+		if ok != (err == nil) {
+			t.Errorf("cut every %d bytes: %v", step, err)
+		}
+		if n := len(o.requests()); !ok && n != 4 {
+			t.Errorf("%d tries", n)
+		}
+	}
+}
+
+func TestFault_S7_DiskFull(t *testing.T) {
+	data := random(1 << 20)
+	o := &object{data: data}
+	url := serve(t, o)
+	c := client(t, nil, url)
+	dir := mounted(t, "size=512k")
+	r := Request{URLs: []string{url}, Path: dir + "/model", Size: 1 << 20, SHA256: sum(data)}
+	var space *SpaceError
+	err := c.File(limit(t), r)
+	if !errors.As(err, &space) || space.Need != 1<<20 || space.Free <= 0 || space.Free > 512<<10 || space.Inodes {
+		t.Errorf("got %v, %+v", err, space)
+	}
+	if err == nil || !strings.Contains(err.Error(), "1048576") || !strings.Contains(err.Error(), fmt.Sprint(space.Free)) {
+		t.Errorf("no numbers: %v", err)
+	}
+	only(t, r)
+	if n := len(o.requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	small := r
+	small.Size = 100 << 10
+	o.set(data[:100<<10], "")
+	small.SHA256 = sum(data[:100<<10])
+	keeping := client(t, func(c *Config) { c.KeepFree = 450 << 10 }, url)
+	if err := keeping.File(limit(t), small); !errors.As(err, &space) || space.Keep != 450<<10 {
+		t.Errorf("got %v", err)
+	}
+	only(t, r)
+	if err := c.File(limit(t), small); err != nil {
+		t.Error(err)
+	}
+	arrived(t, small, data[:100<<10])
+}
+
+func TestFault_S7_NoInodes(t *testing.T) {
+	for inodes := 2; inodes <= 3; inodes++ { // the root has one: none, or one, for us
+		o := &object{data: random(1000)}
+		url := serve(t, o)
+		c := client(t, nil, url)
+		dir := mounted(t, fmt.Sprintf("size=4m,nr_inodes=%d", inodes))
+		if inodes == 2 {
+			write(t, dir+"/other", nil)
+		}
+		r := Request{URLs: []string{url}, Path: dir + "/model", Size: 1000, SHA256: sum(o.data)}
+		var space *SpaceError
+		err := c.File(limit(t), r)
+		if inodes == 3 { // room for two
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if !errors.As(err, &space) || !space.Inodes || !strings.Contains(err.Error(), "no inode left") {
+			t.Errorf("%d: %v", inodes, err)
+		}
+		only(t, r, "other")
+		if n := len(o.requests()); n != 0 {
+			t.Errorf("%d requests", n)
+		}
+	}
+}
+
+func TestFault_U12_SpaceIsReservedAndTheOldStays(t *testing.T) {
+	data := random(1 << 20)
+	o := &object{data: data, etag: `"1"`}
+	url := serve(t, o)
+	c := client(t, nil, url)
+	dir := mounted(t, "size=3m")
+	r := Request{URLs: []string{url}, Path: dir + "/model", Size: 1 << 20, SHA256: sum(data)}
+	write(t, r.Path, []byte("the old one"))
+	filled := false
+	r.Progress = func(done, _ int64) { // somebody takes all that is left while the file is under way
+		if done > 100_000 && !filled {
+			filled = true
+			f, err := os.Create(dir + "/hog")
+			if err == nil {
+				_, err = f.Write(make([]byte, 4<<20))
+				f.Close()
+			}
+			if err == nil {
+				t.Error("the disk is not full")
+			}
+		}
+	}
+	if err := c.File(limit(t), r); err != nil {
+		t.Fatal("with the space reserved:", err)
+	}
+	if got, err := os.ReadFile(r.Path); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+
+	// and where it cannot be had any more, the one in place stays
+	bigger := random(2 << 20)
+	o.set(bigger, `"2"`)
+	r.Size, r.SHA256, r.Progress = 2<<20, sum(bigger), nil
+	var space *SpaceError
+	if err := c.File(limit(t), r); !errors.As(err, &space) {
+		t.Errorf("got %v", err)
+	}
+	if got, err := os.ReadFile(r.Path); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	only(t, r, "hog", "model")
+}

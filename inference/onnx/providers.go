@@ -118,16 +118,56 @@ func Report(ctx context.Context) []inference.Status {
 	return out
 }
 
+// look asks the machine and the library, and then tries.
 func (p provider) look(s inference.Status) inference.Status {
-	err := p.ready()
-	if ort.IsInitialized() {
+	err := initialise()
+	if err == nil {
 		s.Version = ort.GetVersion()
+	}
+	if !p.gpu() {
+		s.Present = err == nil
+		return s.Because(err)
+	}
+	h := hostOf(os.Getenv)
+	if driver := h.driver(); driver != "" && err == nil {
+		s.Version += ", driver " + driver
+	}
+	if gone := h.reachable(); gone != nil {
+		return s.Because(alsoWithout(gone, err, p))
 	}
 	if err == nil {
 		err = p.try()
 	}
-	s.Present = s.Present && (p.gpu() || err == nil)
 	return s.Because(err)
+}
+
+// alsoWithout says of a GPU that cannot be used that the library could not use it either, where that is so.
+func alsoWithout(gone, library error, p provider) error {
+	if library == nil {
+		library = p.built()
+	}
+	g, r := (*inference.Refusal)(nil), (*inference.Refusal)(nil)
+	if errors.As(library, &r) && errors.As(gone, &g) {
+		return &inference.Refusal{Code: g.Code, What: g.What + "; besides, " + r.What, NextStep: g.NextStep, Err: g}
+	}
+	return gone
+}
+
+// built says whether the library was built with the provider; whether it can be loaded is another matter.
+func (p provider) built() error {
+	var err error
+	if p.engine == TensorRT {
+		var t *ort.TensorRTProviderOptions
+		if t, err = ort.NewTensorRTProviderOptions(); err == nil {
+			return t.Destroy()
+		}
+	} else {
+		var c *ort.CUDAProviderOptions
+		if c, err = ort.NewCUDAProviderOptions(); err == nil {
+			return c.Destroy()
+		}
+	}
+	return p.explain(ort.GetVersion(), err)
 }
 
 // oneNode is a model that TensorRT, too, compiles in no time: y = Relu(x), one float32.
@@ -135,9 +175,6 @@ const oneNode = "\b\aB\x04\n\x00\x10\r:F\n\f\n\x01x\x12\x01y\"\x04ReluZ\x1b\n\x0
 
 // try runs a model of one node.
 func (p provider) try() error {
-	if !p.gpu() {
-		return nil
-	}
 	s := &inference.Spec{Labels: []string{"y"}, Input: inference.Input{Width: 1, Height: 1, Layout: "NCHW", DType: inference.Float32, Color: "GRAY"}, Output: inference.Output{Kind: "logits"}}
 	e, err := open(context.Background(), inference.Model{File: "a model of one node", Bytes: []byte(oneNode), Spec: s, Threads: 1}, p)
 	if err != nil {

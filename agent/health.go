@@ -93,7 +93,8 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew: %s", cam.Name, redactURL(s.LastError))
 	}
 	for _, fact := range f.unfit[cam.Name] {
-		add("camera-"+fact, "warning", "look at the camera's picture; clean or uncover the lens, check the light", "camera %s: the picture is %s", cam.Name, fact)
+		t := textOf(fact)
+		add(t.code, "warning", t.next, "camera %s: %s", cam.Name, t.text)
 	}
 	if !f.classified(cam.Name) {
 		return reasons, false

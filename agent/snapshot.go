@@ -104,6 +104,7 @@ func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) sta
 		c.FPSNow, c.SlowedSince, c.SlowedBy = o.FPS, o.Since, o.Why
 	}
 	n := v.count
+	c.ClockJumps = n.ClockJumps
 	c.Frames, c.Dropped, c.Inferred, c.Reopened, c.Errors = n.Read, n.Dropped, n.Inferred, n.Reopened, n.Errors
 	if o := v.last; !o.At.IsZero() {
 		c.Last = &status.Last{Frame: o.Frame, At: o.At, Name: o.Name, Engine: o.Engine, Model: o.Model, LatMS: o.LatMS, AgeMS: o.AgeMS, Facts: o.Facts, Error: o.Error}

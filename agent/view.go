@@ -28,6 +28,7 @@ func (v *view) counted(s vision.CameraStats) {
 	v.count.Inferred += s.Inferred - min(s.Inferred, v.now.Inferred)
 	v.count.Reopened += s.Reopened - min(s.Reopened, v.now.Reopened)
 	v.count.Errors += s.Errors - v.now.Errors
+	v.count.ClockJumps += s.ClockJumps - min(s.ClockJumps, v.now.ClockJumps)
 	v.now = s
 }
 

@@ -19,6 +19,7 @@ type Frame struct {
 	Seq                   uint64        // number of this frame within its device, from 1
 	At                    time.Time     // capture time: wall clock with Go's monotonic reading
 	Device                time.Duration // the driver's own timestamp where there is one; 0 is none
+	Jumps                 uint64        // how often Device had gone back or jumped before or at this frame; At has not
 	Name                  string        // file name of a picture; empty for live cameras
 }
 

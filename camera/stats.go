@@ -141,6 +141,7 @@ func (p *progress) arrived(at time.Time) {
 // frame notes a decoded frame.
 func (p *progress) frame(f *Frame, lossless bool) {
 	p.width, p.height = f.Width, f.Height
+	f.Jumps = p.jumps
 	if f.Device == 0 || lossless { // a looping file starts its time anew by design
 		return
 	}
@@ -151,4 +152,5 @@ func (p *progress) frame(f *Frame, lossless bool) {
 		}
 	}
 	p.device, p.deviceAt = f.Device, f.At
+	f.Jumps = p.jumps
 }

@@ -21,6 +21,7 @@ type cam struct {
 	source   *camera.Source // nil: cannot be made, see broken
 	broken   error
 	quality  camera.Quality
+	jumps    uint64 // of the camera's own timestamps, up to the last frame
 	inferred atomic.Uint64
 	last     atomic.Pointer[Observation]
 }
@@ -55,7 +56,9 @@ func (c *cam) run(ctx context.Context) {
 		err = c.ahead(ctx)
 	}
 	for err == nil {
-		err = c.next(ctx)
+		if err = c.next(ctx); err == nil {
+			err = c.ahead(ctx)
+		}
 	}
 	if errors.Is(err, io.EOF) {
 		c.s.cameraEnded()
@@ -109,44 +112,65 @@ func (c *cam) frame(ctx context.Context, f *camera.Frame) bool {
 	if m == nil {
 		return true
 	}
-	o := &Observation{Camera: c.cfg.Name, Slot: c.slot.cfg.Slot, Frame: f.Seq}
+	o := &Observation{Camera: c.cfg.Name, Slot: c.slot.cfg.Slot, Frame: f.Seq, Jumped: f.Jumps != c.jumps}
+	c.jumps = f.Jumps
 	live := c.source.Stats().Live
 	o.Facts = c.quality.Assess(f, live)
 	if live && unfit(o.Facts) { // a picture or a recording was chosen by somebody: it gets its answer, and its facts beside it
 		o.describe(f, m)
 	} else {
-		c.s.infer(ctx, c.slot, m, f, o)
+		c.s.turn(ctx, c.slot, nil, f, o, func(ctx context.Context, m *model) (inference.Result, error) {
+			if live && c.quality.Stale(time.Now(), c.wanted()) { // it has waited for its turn
+				o.Facts = append(o.Facts, camera.Stale)
+			}
+			return m.Classify(ctx, f.Pix, f.Width, f.Height, f.Stride)
+		})
 		c.inferred.Add(1)
 	}
 	if ctx.Err() != nil {
 		return false
 	}
 	c.last.Store(o)
-	return c.s.say(kindObservation, o)
+	if !c.s.say(kindObservation, o) {
+		return false
+	}
+	c.shadow(ctx, f, o)
+	return true
 }
 
 // unfit says whether a frame shows nothing that could be classified: it is told as a fact and never turned into a class.
 func unfit(facts []string) bool {
-	return slices.Contains(facts, camera.Black) || slices.Contains(facts, camera.Covered)
+	return slices.ContainsFunc(facts, func(f string) bool { return f == camera.Black || f == camera.Covered || f == camera.NoSignal })
+}
+
+// wanted is the interval at which frames are to be classified; 0 is as they come.
+func (c *cam) wanted() time.Duration {
+	if c.cfg.FPS <= 0 {
+		return 0
+	}
+	return time.Duration(float64(time.Second) / c.cfg.FPS)
 }
 
 // infer runs the model on f when it is the slot's turn and completes o.
-func (s *server) infer(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation) {
-	s.turn(ctx, sl, m, f, o, func(ctx context.Context) (inference.Result, error) {
+func (s *server) infer(ctx context.Context, sl *slot, f *camera.Frame, o *Observation) {
+	s.turn(ctx, sl, nil, f, o, func(ctx context.Context, m *model) (inference.Result, error) {
 		return m.Classify(ctx, f.Pix, f.Width, f.Height, f.Stride)
 	})
 }
 
-// turn waits for the slot, classifies and completes o.
-func (s *server) turn(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation, classify func(context.Context) (inference.Result, error)) {
+// turn waits for the slot, classifies and completes o. m is the model that the frame was prepared for; nil: the one that is live then.
+func (s *server) turn(ctx context.Context, sl *slot, m *model, f *camera.Frame, o *Observation, classify func(context.Context, *model) (inference.Result, error)) {
 	sl.turn.Lock()
 	defer sl.turn.Unlock()
+	if m == nil {
+		m = sl.model.Load()
+	}
 	if s.c.SoftInference > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.c.SoftInference)
 		defer cancel()
 	}
-	r, err := classify(ctx)
+	r, err := classify(ctx, m)
 	o.Top, o.LatMS, o.PrepMS = r.Top, r.LatMS, r.PrepMS
 	if err != nil {
 		o.Top, o.Error = nil, cleanText(err.Error())
@@ -194,7 +218,8 @@ func (c *cam) stats() CameraStats {
 	if st.FrameAge < 0 {
 		out.FrameAge = -1
 	}
-	out.Width, out.Height, out.Read, out.Dropped = st.Width, st.Height, st.Read, st.Dropped
+	out.Width, out.Height, out.Read, out.Dropped, out.Jitter = st.Width, st.Height, st.Read, st.Dropped, st.Jitter.Seconds()
 	out.Reopened, out.Errors, out.LastError, out.Live = st.Reopened, st.Errors, cleanText(st.LastError), st.Live
+	out.ClockJumps = st.ClockJumps
 	return out
 }

@@ -109,6 +109,35 @@ func checkEngines(list []EngineReport) error {
 	return nil
 }
 
+func (m *staged) check() error {
+	if !okNames(m.Model, m.Engine, m.Device) || !okNumber(m.LoadMS) {
+		return badf("answer about a candidate is out of bounds")
+	}
+	if m.Refused != nil {
+		return m.Refused.check()
+	}
+	return nil
+}
+
+func (m *promoted) check() error {
+	m.Error = cleanText(m.Error)
+	if !okNames(m.Slot, m.Model, m.Engine, m.Device) {
+		return badf("answer about a promotion is out of bounds")
+	}
+	return nil
+}
+
+func (m *Shadow) check() error {
+	m.Error = cleanText(m.Error)
+	if !okNames(m.Slot, m.Camera, m.Model) || !okNumber(m.LiveMS, m.LatMS) || len(m.Top) > maxTop || len(m.Live) > maxTop {
+		return badf("shadow is out of bounds")
+	}
+	if err := checkScores(m.Camera, m.Live); err != nil {
+		return err
+	}
+	return checkScores(m.Camera, m.Top)
+}
+
 func (e *engineLost) check() error {
 	if !okNames(e.Slot, e.Engine) {
 		return badf("a lost engine is named in no plain text")
@@ -123,13 +152,13 @@ func (b *beat) check() error {
 	}
 	for i := range b.Cameras {
 		c := &b.Cameras[i]
-		if !okNames(c.Name, c.State) || !okNumber(c.FrameAge+1, c.Reading, float64(c.Width), float64(c.Height)) {
+		if !okNames(c.Name, c.State) || !okNumber(c.FrameAge+1, c.Reading, c.Jitter, float64(c.Width), float64(c.Height)) {
 			return badf("beat with a camera out of bounds")
 		}
 		c.LastError = cleanText(c.LastError)
 	}
 	for _, s := range b.Slots {
-		if !okNames(s.Slot, s.Model, s.Engine, s.Device, s.Digest) || !okNumber(s.Running, s.LoadMS, float64(s.Labels)) {
+		if !okNames(s.Slot, s.Model, s.Engine, s.Device, s.Digest, s.Candidate) || !okNumber(s.Running, s.CandidateRunning, s.LoadMS, float64(s.Labels)) {
 			return badf("beat with a slot out of bounds")
 		}
 	}
@@ -196,6 +225,12 @@ func decode(k kind, b []byte) (any, error) {
 		return into(b, &engineLost{})
 	case kindEngines:
 		return into(b, &engines{})
+	case kindStaged:
+		return into(b, &staged{})
+	case kindPromoted:
+		return into(b, &promoted{})
+	case kindShadow:
+		return into(b, &Shadow{})
 	}
 	return nil, badf("message of kind %d goes the other way", k)
 }

@@ -16,18 +16,19 @@ import (
 type Observation struct {
 	Camera string            `json:"cam"`
 	Slot   string            `json:"slot"`
-	Frame  uint64            `json:"frame"`           // number of the frame at its camera
-	At     time.Time         `json:"at"`              // capture, wall clock
-	MonoMS int64             `json:"mono_ms"`         // capture, since boot (CLOCK_BOOTTIME)
-	AgeMS  float64           `json:"age_ms"`          // from capture to the end of inference
-	Model  string            `json:"model"`           // Spec.ID
-	Engine string            `json:"engine"`          // "onnx", "scripted", …
-	LatMS  float64           `json:"lat_ms"`          // inference alone
-	PrepMS float64           `json:"prep_ms"`         // preprocessing alone
-	Top    []inference.Score `json:"top,omitempty"`   // best first; the first is "unknown" where the best is under its threshold; empty when the frame was unfit
-	Facts  []string          `json:"facts,omitempty"` // black, covered, frozen, …
-	Name   string            `json:"name,omitempty"`  // file name of a picture
-	Error  string            `json:"error,omitempty"` // inference failed on this frame
+	Frame  uint64            `json:"frame"`            // number of the frame at its camera
+	At     time.Time         `json:"at"`               // capture, wall clock
+	MonoMS int64             `json:"mono_ms"`          // capture, since boot (CLOCK_BOOTTIME)
+	AgeMS  float64           `json:"age_ms"`           // from capture to the end of inference
+	Model  string            `json:"model"`            // Spec.ID
+	Engine string            `json:"engine"`           // "onnx", "scripted", …
+	LatMS  float64           `json:"lat_ms"`           // inference alone
+	PrepMS float64           `json:"prep_ms"`          // preprocessing alone
+	Top    []inference.Score `json:"top,omitempty"`    // best first; the first is "unknown" where the best is under its threshold; empty when the frame was unfit
+	Facts  []string          `json:"facts,omitempty"`  // black, covered, frozen, …
+	Jumped bool              `json:"jumped,omitempty"` // the camera's own timestamps went back or jumped since the frame before; At has not
+	Name   string            `json:"name,omitempty"`   // file name of a picture
+	Error  string            `json:"error,omitempty"`  // inference failed on this frame
 }
 
 // CameraConfig is one camera for heron-vision.
@@ -63,19 +64,21 @@ type Config struct {
 
 // CameraStats is a camera's state in every beat.
 type CameraStats struct {
-	Name      string  `json:"name"`
-	State     string  `json:"state"`          // opening, running, reopening, ended
-	Live      bool    `json:"live,omitempty"` // frames are replaced by newer ones; files and folders keep theirs until each was looked at
-	FrameAge  float64 `json:"frame_age"`      // seconds since the newest frame, −1 before the first
-	Reading   float64 `json:"reading"`        // seconds that the present call into the driver has taken; 0 between calls
-	Width     int     `json:"width"`
-	Height    int     `json:"height"`
-	Read      uint64  `json:"read"`    // frames read
-	Dropped   uint64  `json:"dropped"` // frames replaced by a newer one before anybody looked: the one place where frames are lost
-	Inferred  uint64  `json:"inferred"`
-	Reopened  uint64  `json:"reopened"`
-	Errors    uint64  `json:"errors"`
-	LastError string  `json:"last_error,omitempty"`
+	Name       string  `json:"name"`
+	State      string  `json:"state"`          // opening, running, reopening, ended
+	Live       bool    `json:"live,omitempty"` // frames are replaced by newer ones; files and folders keep theirs until each was looked at
+	FrameAge   float64 `json:"frame_age"`      // seconds since the newest frame, −1 before the first
+	Reading    float64 `json:"reading"`        // seconds that the present call into the driver has taken; 0 between calls
+	Width      int     `json:"width"`
+	Height     int     `json:"height"`
+	Read       uint64  `json:"read"`    // frames read
+	Dropped    uint64  `json:"dropped"` // frames replaced by a newer one before anybody looked: the one place where frames are lost
+	Jitter     float64 `json:"jitter"`  // seconds by which the time between two frames differs from that before, on average
+	Inferred   uint64  `json:"inferred"`
+	Reopened   uint64  `json:"reopened"`
+	Errors     uint64  `json:"errors"`
+	ClockJumps uint64  `json:"clock_jumps"` // of its own timestamps
+	LastError  string  `json:"last_error,omitempty"`
 }
 
 // SlotStats is a model slot's state in every beat.
@@ -90,6 +93,9 @@ type SlotStats struct {
 	Running  float64 `json:"running"` // seconds that the present inference has taken; 0 between
 	Inferred uint64  `json:"inferred"`
 	Errors   uint64  `json:"errors"`
+
+	Candidate        string  `json:"candidate,omitempty"`         // model that is staged beside the live one
+	CandidateRunning float64 `json:"candidate_running,omitempty"` // seconds that its present inference has taken
 }
 
 // EngineReport says what this heron-vision can run, and why not.

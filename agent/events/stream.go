@@ -39,7 +39,7 @@ type stream struct {
 }
 
 func (s *stream) step(at message.Stamp, obs *vision.Observation) {
-	s.checkClock(at)
+	s.checkClock(at, obs.Jumped)
 	s.absent(at)
 	if !fit(obs) {
 		s.stats.Unfit++
@@ -54,9 +54,9 @@ func (s *stream) step(at message.Stamp, obs *vision.Observation) {
 	s.propose(at, obs.Top[0])
 }
 
-// checkClock forgets the past when capture time went back or far ahead: nothing measured across such a step is true.
-func (s *stream) checkClock(at message.Stamp) {
-	jumped := s.started && (at.Mono < s.last || at.Mono-s.last > MaxJump)
+// checkClock forgets the past when capture time went back or far ahead, or the camera's own time did: nothing measured across such a step is true.
+func (s *stream) checkClock(at message.Stamp, own bool) {
+	jumped := s.started && (own || at.Mono < s.last || at.Mono-s.last > MaxJump)
 	s.last, s.started = at.Mono, true
 	if !jumped {
 		return

@@ -35,7 +35,7 @@ type TrackerStats struct {
 	Exited     uint64
 	Suppressed uint64 // times a label would have been entered but for its cooldown
 	Unfit      uint64 // frames without a usable answer
-	ClockJumps uint64 // resets because capture time went back, or forward by more than MaxJump
+	ClockJumps uint64 // resets because capture time went back, or forward by more than MaxJump, or the camera's own timestamps jumped
 	Refused    uint64 // observations of streams beyond the bound
 }
 
@@ -141,7 +141,7 @@ func fit(obs *vision.Observation) bool {
 		return false
 	}
 	return !slices.ContainsFunc(obs.Facts, func(f string) bool {
-		return f == "black" || f == "covered" || f == "frozen" || f == "stale"
+		return f == "black" || f == "covered" || f == "no-signal" || f == "frozen" || f == "stale"
 	})
 }
 

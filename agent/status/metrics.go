@@ -108,6 +108,7 @@ func (m *metrics) camera(c *Camera) {
 	m.counter("heron_frames_classified_total", "Frames that were classified.", float64(c.Inferred), cam...)
 	m.counter("heron_camera_reopened_total", "Times the camera was opened anew.", float64(c.Reopened), cam...)
 	m.counter("heron_camera_errors_total", "Failed reads from the camera and failed openings.", float64(c.Errors), cam...)
+	m.counter("heron_camera_clock_jumps_total", "Times the camera's own timestamps went back or jumped.", float64(c.ClockJumps), cam...)
 	if c.FPSWanted > 0 {
 		m.gauge("heron_camera_target_fps", "Frames of the camera to be classified a second, at most; less than configured while it is slowed down; absent while every frame of a camera is wanted that has not delivered yet.", c.FPSNow, cam...)
 	}
@@ -164,7 +165,7 @@ func (m *metrics) events(e *Events) {
 	m.counter("heron_events_total", help, float64(e.Still), "state", "still")
 	m.counter("heron_events_suppressed_total", "Events not told because the label was in its cooldown.", float64(e.Suppressed))
 	m.counter("heron_frames_unfit_total", "Frames without a usable answer.", float64(e.Unfit))
-	m.counter("heron_clock_jumps_total", "Jumps of a camera's capture clock.", float64(e.ClockJumps))
+	m.counter("heron_clock_jumps_total", "Times events began anew because a camera's clock went back or jumped.", float64(e.ClockJumps))
 }
 
 func (m *metrics) outbox(o *Outbox) {

@@ -72,6 +72,7 @@ type Camera struct {
 	Inferred    uint64    `json:"inferred"` // classified
 	Reopened    uint64    `json:"reopened"`
 	Errors      uint64    `json:"errors"`
+	ClockJumps  uint64    `json:"clock_jumps"` // of its own timestamps
 	LastError   string    `json:"last_error,omitempty"`
 	Facts       []string  `json:"facts"` // of the newest frame: black, covered, …
 	Last        *Last     `json:"last,omitempty"`

@@ -200,3 +200,14 @@ func TestSelfTest(t *testing.T) {
 	odd.engine.(*fake).run = answers(0.5, float32(math.NaN()))
 	wantRefusal(t, odd.SelfTest(t.Context()), CodeGolden)
 }
+
+// TestSelfTestOfRubbish: an engine that answers rubbish from the beginning is found without a golden picture; one that is unsure of grey is not.
+func TestSelfTestOfRubbish(t *testing.T) {
+	s, _ := goldens(t, answers(1, 1), nil)
+	wantRefusal(t, s.SelfTest(t.Context()), CodeConstant)
+	s, _ = goldens(t, answers(0.5, 0.5), nil)
+	s.engine.(*fake).run = answers(0.6, 0.4)
+	if err := s.SelfTest(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

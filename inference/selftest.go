@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // SelfTest runs the engine on a pattern and compares its answer with the one it gave when the slot was opened. It finds an accelerator that
@@ -17,7 +18,7 @@ func (s *Slot) SelfTest(ctx context.Context) error {
 	out := s.engine.Output()
 	if s.reference == nil {
 		s.reference = values(nil, out)
-		return nil
+		return s.flat()
 	}
 	s.answer = values(s.answer[:0], out)
 	if i, off := furthest(s.reference, s.answer, out.DType != Float32); off {
@@ -25,6 +26,17 @@ func (s *Slot) SelfTest(ctx context.Context) error {
 			"the engine answers otherwise than when it was started: output %d is %.4g instead of %.4g for the same input", i, s.answer[i], s.reference[i])
 	}
 	return nil
+}
+
+// flat refuses an engine whose first answers, for grey and for the pattern, are the same for every label: without golden pictures nothing
+// else tells that it was out of order from the beginning.
+func (s *Slot) flat() error {
+	for _, answer := range [][]float32{s.grey, s.reference} {
+		if len(answer) < 2 || slices.ContainsFunc(answer, func(v float32) bool { return v != answer[0] }) {
+			return nil
+		}
+	}
+	return Refuse(CodeConstant, "try another engine; if it answers so too, the model is at fault", "every label gets the same score, for a grey picture and for a pattern")
 }
 
 // pattern fills the input with numbers that look like a picture's: the same ones each time, over the whole range of the type.

@@ -467,3 +467,61 @@ func BenchmarkStream(b *testing.B) {
 		})
 	}
 }
+
+func TestRunEndsWithViewersLooking(t *testing.T) {
+	e := newEye(20*time.Millisecond, 1000)
+	s, err := New(Config{Listen: "127.0.0.1:0"}, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	var all []*watcher
+	for range 3 {
+		w := watch(t, s, "fps=10")
+		w.until("a picture", func(received) bool { return true })
+		all = append(all, w)
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run did not end")
+	}
+	for _, w := range all {
+		for {
+			if _, ok := w.next(); !ok {
+				break
+			}
+		}
+	}
+	if s.streams.watching() != 0 || len(s.streams.feeds) != 0 {
+		t.Errorf("%d viewers and %d feeds outlive Run", s.streams.watching(), len(s.streams.feeds))
+	}
+}
+
+// BenchmarkNobodyLooks is the idle cost: what live view asks for, encodes and keeps running while others use the page.
+func BenchmarkNobodyLooks(b *testing.B) {
+	e := newEye(time.Nanosecond, 1000)
+	s := serveEye(b, e)
+	w := watch(b, s, "") // somebody did once
+	w.next()
+	w.body.Close()
+	eventually(b, "it has left", func() bool { return s.streams.watching() == 0 })
+	s.streams.wait()
+	asked, encoded, _ := e.counts()
+	for b.Loop() {
+		s.take()
+	}
+	askedNow, encodedNow, _ := e.counts()
+	b.ReportMetric(float64(askedNow-asked), "asked")
+	b.ReportMetric(float64(encodedNow-encoded), "encodes")
+	b.ReportMetric(float64(len(s.streams.feeds)), "feeds")
+}

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"image"
@@ -251,4 +252,37 @@ func BGR(m image.Image) (pix []byte, width, height int) {
 		pix[3*i], pix[3*i+1], pix[3*i+2] = p[2], p[1], p[0]
 	}
 	return pix, b.Dx(), b.Dy()
+}
+
+// Sample checks the bundle that lies beside a double: its files are what the tests' writer makes (HERON_WRITE_SAMPLE=1 writes them), and it
+// answers on each of the engines.
+func Sample(t *testing.T, dir string, files map[string][]byte, engines map[string]inference.Opener) {
+	t.Helper()
+	for name, want := range files {
+		path := filepath.Join(dir, name)
+		if os.Getenv("HERON_WRITE_SAMPLE") != "" {
+			if err := os.WriteFile(path, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(read(t, path), want) {
+			t.Errorf("%s is not what the writer makes", path)
+		}
+	}
+	for engine := range engines {
+		b, err := inference.ReadBundle(dir, []string{engine})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := inference.OpenSlot(t.Context(), b, engines, inference.Opening{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Classify(t.Context(), []byte{255, 0, 0}, 1, 1, 3); err != nil || len(r.Top) == 0 {
+			t.Errorf("%s: %+v, %v", engine, r, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -3,43 +3,15 @@
 package tflite
 
 import (
-	"bytes"
-	"os"
 	"testing"
 
 	"heron/inference"
+	"heron/inference/enginetest"
 )
 
-// TestSample: the bundle beside the double is what the tests' writer makes (HERON_WRITE_SAMPLE=1 writes it), and runs on the double and on
-// the CPU.
 func TestSample(t *testing.T) {
 	s := spec(inference.Uint8, inference.Uint8)
-	for name, want := range map[string][]byte{"m_edgetpu.tflite": compiled(s), "m.tflite": classifier(s)} {
-		path := "testdata/bundle/" + name
-		if os.Getenv("HERON_WRITE_SAMPLE") != "" {
-			if err := os.WriteFile(path, want, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s is not what the writer makes (%v)", path, err)
-		}
-	}
 	plug(t)
-	for _, engine := range []string{"edgetpu", "tflite"} {
-		b, err := inference.ReadBundle("testdata/bundle", []string{engine})
-		if err != nil {
-			t.Fatal(err)
-		}
-		sl, err := inference.OpenSlot(t.Context(), b, map[string]inference.Opener{"edgetpu": OpenEdgeTPU, "tflite": Open}, inference.Opening{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := sl.Classify(t.Context(), []byte{255, 0, 0}, 1, 1, 3); err != nil || len(r.Top) == 0 {
-			t.Errorf("%s: %+v, %v", engine, r, err)
-		}
-		if err := sl.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	enginetest.Sample(t, "testdata/bundle", map[string][]byte{"m_edgetpu.tflite": compiled(s), "m.tflite": classifier(s)},
+		map[string]inference.Opener{"edgetpu": OpenEdgeTPU, "tflite": Open})
 }

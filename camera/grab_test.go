@@ -149,6 +149,46 @@ func TestFault_V7_DriverClockJumps(t *testing.T) {
 	})
 }
 
+// V7: a driver that tells capture times is believed, until its clock does what no clock may.
+func TestFault_V7_CaptureTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now().Add(-time.Second)
+		d := &fake{interval: 10 * time.Millisecond, onRead: func(n int, f *Frame) error {
+			f.At = time.Now().Add(-13 * time.Millisecond)
+			switch n {
+			case 5:
+				f.At = began // long before the frame before
+			case 7:
+				f.At = time.Now().Add(time.Hour)
+			case 9:
+				f.At = time.Now().Add(-time.Hour)
+			}
+			return nil
+		}}
+		s, ctx, stop := start(t, 0, dev(d))
+		defer stop()
+		last := began
+		for n := 1; n <= 12; n++ {
+			f, err := s.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 13 * time.Millisecond
+			switch n {
+			case 5, 7, 9:
+				want = 0 // the time of arrival
+			case 6, 8, 10:
+				want = 10*time.Millisecond - 1 // taken before the one before it arrived: time must not go back
+			}
+			if age := time.Since(f.At); age != want || !f.At.After(last) {
+				t.Errorf("frame %d: %v old, want %v", n, age, want)
+			}
+			last = f.At
+			s.Release(f)
+		}
+	})
+}
+
 // V5: the resolution changes while the camera runs.
 func TestFault_V5_ResolutionChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

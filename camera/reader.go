@@ -117,9 +117,7 @@ func (s *Source) one(ctx context.Context, d Device, lossless bool) error {
 		at = now
 		s.arrived(at)
 	}
-	if f.At.IsZero() {
-		f.At = at
-	}
+	f.At = s.capture(f.At, at, lossless)
 	s.publish(ctx, f, lossless)
 	return nil
 }

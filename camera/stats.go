@@ -40,6 +40,8 @@ type progress struct {
 	state         State
 	live          bool
 	newest        time.Time // arrival of the newest frame
+	captured      time.Time // … and its capture
+	claimed       time.Time // … as the driver told it
 	calling       time.Time // begin of the present call into the driver
 	holding       bool      // a lossless reader waits for its consumer
 	width, height int
@@ -138,9 +140,36 @@ func (p *progress) arrived(at time.Time) {
 	p.newest = at
 }
 
+// capture is the time of a frame that arrived at came, of which the driver claims (if it does) that it was taken at claimed. It is
+// believed when it lies after the claim before it, not in the future, and not longer ago than a driver has buffers for: else a clock jumped.
+// Capture times never go back.
+func (s *Source) capture(claimed, came time.Time, lossless bool) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch p := &s.stats; {
+	case claimed.IsZero() || lossless:
+	case claimed.After(came) || came.Sub(claimed) > oldest:
+		claimed = time.Time{}
+	default:
+		before := p.claimed
+		if p.claimed = claimed; !claimed.After(before) {
+			claimed = time.Time{}
+		} else if !claimed.After(p.captured) {
+			claimed = p.captured.Add(1) // the frame before had to do with its arrival
+		}
+	}
+	if claimed.IsZero() {
+		return came
+	}
+	return claimed
+}
+
+// oldest is the greatest age at arrival that is believed.
+const oldest = 10 * time.Second
+
 // frame notes a decoded frame.
 func (p *progress) frame(f *Frame, lossless bool) {
-	p.width, p.height = f.Width, f.Height
+	p.width, p.height, p.captured = f.Width, f.Height, f.At
 	f.Jumps = p.jumps
 	if f.Device == 0 || lossless { // a looping file starts its time anew by design
 		return

@@ -20,6 +20,7 @@ type capture struct {
 	recorded      bool                               // no frame is lost, the end is io.EOF
 	again         func() (*gocv.VideoCapture, error) // opens a looping file anew; nil does not loop
 	clock         bool                               // the backend has timestamps
+	monotonic     bool                               // … of CLOCK_MONOTONIC, at capture
 	retry         time.Duration                      // V4L2: what fails sooner than this is tried again
 	width, height int                                // of the last frame: what the next one is expected to have
 	frames        int                                // of this round through a recording
@@ -49,9 +50,7 @@ func (c *capture) note(f *camera.Frame) {
 	c.frames++
 	c.seq++
 	c.width, c.height, f.Seq = f.Width, f.Height, c.seq
-	if c.clock {
-		f.Device = time.Duration(c.vc.Get(gocv.VideoCapturePosMsec) * float64(time.Millisecond))
-	}
+	c.stamped(f)
 }
 
 // failed says what a read without a picture means; nil is: read again.

@@ -63,7 +63,7 @@ func openV4L2(o camera.Options) (camera.Device, error) {
 		}
 	}
 	c := &capture{vc: vc}
-	c.what = "v4l2: " + a.Path
+	c.what, c.clock, c.monotonic = "v4l2: "+a.Path, true, true
 	c.retry = v4l2Timeout / 2
 	if strings.EqualFold(vc.CodecString(), "MJPG") {
 		vc.Set(gocv.VideoCaptureConvertRGB, 0)

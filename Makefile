@@ -9,13 +9,14 @@ OPENCV ?= system# system: the distribution's shared OpenCV; slim: a small static
 FOR ?=#           make demo FOR=30s stops by itself with a summary
 ARGS ?=#          more arguments for heron demo
 FUZZTIME ?= 10s#  a fuzz target
+CASES ?=#         of make test-vm; empty: all
 
 export OPENCV
 
-.PHONY: help demo test build bench torture fuzz setup lint clean
+.PHONY: help demo test test-vm build bench torture fuzz setup lint clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: build ## set-up, then a synthetic camera classified, the broker taken away and brought back (FOR=30s stops by itself)
 	@exec bin/heron demo $(if $(FOR),--for $(FOR)) $(ARGS)
@@ -28,6 +29,11 @@ test: ## set-up, then every test that this machine can run, and a list of what w
 	@scripts/setup.sh build test
 	@scripts/build.sh
 	@scripts/test.sh
+
+test-vm: ## opt-in: a real V4L2 test camera in an emulated machine: stall, unplug, renumber (CASES="list frames": those only)
+	@scripts/setup.sh build
+	@scripts/build.sh
+	@scripts/test-vm.sh $(CASES)
 
 bench: ## the figures of the README, written to bench/out/
 	@scripts/setup.sh build test bench

@@ -3,6 +3,7 @@ package inference
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Quote keeps a foreign name printable and short, for messages.
@@ -23,4 +24,21 @@ func QuoteNames[T any](parts []T, name func(T) string) string {
 		out = append(out, "…")
 	}
 	return strings.Join(out, ", ")
+}
+
+// longest is how much of a library's message a line for people holds, in bytes.
+const longest = 300
+
+// OneLine makes one short printable line of a library's words.
+func OneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "))
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	return text
 }

@@ -3,11 +3,9 @@ package onnx
 import (
 	"regexp"
 	"strings"
-	"unicode"
-)
 
-// longest is how much of a runtime's message a line for people holds, in bytes.
-const longest = 300
+	"heron/inference"
+)
 
 // sourcePlace is how ONNX Runtime begins many messages: file:line and a C++ signature.
 var sourcePlace = regexp.MustCompile(`\S*/onnxruntime_src/\S+:\d+ `)
@@ -18,16 +16,7 @@ func plain(text string) string {
 	if at := sourcePlace.FindStringIndex(text); at != nil {
 		text = text[:at[0]] + afterSignature(text[at[1]:])
 	}
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, text)
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "…"
-	}
-	return text
+	return inference.OneLine(text)
 }
 
 // afterSignature cuts "void f(int, const g<h(i)>&) " off.

@@ -3,31 +3,16 @@ package openvino
 import (
 	"regexp"
 	"strings"
-	"unicode"
 
 	"heron/inference"
 )
-
-// longest is how much of a runtime's message a line for people holds, in bytes.
-const longest = 300
 
 // builder is where OpenVINO's messages say in whose source they arose: "Exception from src/…cpp:97:", "[ GENERAL_ERROR ]", "Check '…' failed at".
 var builder = regexp.MustCompile(`(Exception from |Check '[^']*' failed at )\S+:\d+:? ?|\[ ?[A-Z_]+ ?\] ?`)
 
 // plain makes one short line for people of a message of OpenVINO's.
 func plain(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	text = strings.Join(strings.Fields(builder.ReplaceAllString(text, "")), " ")
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, text)
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "…"
-	}
-	return text
+	return inference.OneLine(builder.ReplaceAllString(strings.Join(strings.Fields(text), " "), ""))
 }
 
 // explain makes one short line, a code and a next step of what OpenVINO says.

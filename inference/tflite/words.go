@@ -3,34 +3,21 @@ package tflite
 import (
 	"regexp"
 	"strings"
-	"unicode"
 
 	"heron/inference"
 )
-
-// longest is how much of a library's message a line for people holds, in bytes.
-const longest = 300
 
 // sourcePlace is how many of TensorFlow Lite's messages begin: file and line.
 var sourcePlace = regexp.MustCompile(`\S*/tensorflow/lite/\S+:\d+ `)
 
 // plain makes one short printable line of a library's words.
 func plain(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '?'
-		}
-		return r
-	}, sourcePlace.ReplaceAllString(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "), ""))
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "…"
-	}
-	return text
+	return inference.OneLine(sourcePlace.ReplaceAllString(strings.Join(strings.Fields(text), " "), ""))
 }
 
-// unavailable is the refusal of an engine whose library or device is not here, or not to be had now.
+// unavailable is the refusal of an engine for a reason that may be a library's words.
 func unavailable(next, what string) *inference.Refusal {
-	return &inference.Refusal{Code: inference.CodeUnavailable, What: plain(what), NextStep: next, Err: inference.ErrUnavailable}
+	return inference.Unavailable(next, "%s", plain(what))
 }
 
 // explain makes a refusal of what TensorFlow Lite says of a model.

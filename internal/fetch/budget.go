@@ -38,6 +38,9 @@ func (m *meter) grant(ctx context.Context) error {
 }
 
 func (m *meter) read(ctx context.Context, r io.Reader, p []byte) (int, error) {
+	if err := ctx.Err(); err != nil { // what is in buffers does not outlive the context
+		return 0, err
+	}
 	if err := m.grant(ctx); err != nil {
 		return 0, err
 	}

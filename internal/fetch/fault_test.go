@@ -133,6 +133,7 @@ func TestFault_U3_DripAndStall(t *testing.T) {
 	}
 	for name, say := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			url := raw(t, say)
 			c := client(t, impatient, url)
 			r := want(t, random(100_000), url)

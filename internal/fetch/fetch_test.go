@@ -3,10 +3,14 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -282,4 +286,33 @@ func ExampleClient_File() {
 	err = c.File(context.Background(), Request{URLs: []string{"https://elsewhere.example.com/m"}, Path: "m", Size: 1, SHA256: strings.Repeat("0", 64)})
 	fmt.Println(err)
 	// Output: fetch: https://elsewhere.example.com/m: the host elsewhere.example.com is not in the list of those that may be asked
+}
+
+func TestClientCertificateIsShownAndReadAnew(t *testing.T) {
+	o := &object{data: []byte("for friends")}
+	s := httptest.NewUnstartedServer(o)
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	der, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir+"/cert", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	write(t, dir+"/key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	c := client(t, func(c *Config) { c.TLS = TLSFiles{CA: dir + "/cert", Cert: dir + "/cert", Key: dir + "/key"} }, s.URL)
+	if b, err := c.Bytes(limit(t), s.URL, 100); err != nil || !bytes.Equal(b, o.data) {
+		t.Errorf("%q, %v", b, err)
+	}
+	c.Close() // the next connection reads the files again
+	write(t, dir+"/key", nil)
+	if _, err := c.Bytes(limit(t), s.URL, 100); err == nil || !strings.Contains(err.Error(), dir+"/cert") {
+		t.Errorf("got %v", err)
+	}
+	without := client(t, func(c *Config) { c.TLS.CA = dir + "/cert" }, s.URL)
+	if _, err := without.Bytes(limit(t), s.URL, 100); err == nil {
+		t.Error("let in without a certificate")
+	}
 }

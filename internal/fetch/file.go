@@ -28,13 +28,14 @@ const maxRestarts = 5
 
 // File fetches r.URLs to r.Path, from where an earlier call, in this process or one that was killed, left off. After nil the file is whole,
 // verified and safe on the disk. If it is there already, nothing is asked of anybody. After an error, what was there under that name is
-// untouched and the part stays for the next call, except after SpaceError and ErrDigest. Two calls for one Path: the second gets ErrBusy.
+// untouched, and the part stays for the next call if anything in it is of use; Discard removes it. The folder must exist. Of two calls for one
+// Path at a time the second gets ErrBusy.
 func (c *Client) File(ctx context.Context, r Request) error {
 	mirrors, err := c.checkRequest(&r)
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	if there(r) {
+	if there(ctx, r) {
 		return nil
 	}
 	p, err := openPart(r.Path, r.Size, r.SHA256, c.cfg.KeepFree)
@@ -71,7 +72,7 @@ func (c *Client) checkRequest(r *Request) ([]*url.URL, error) {
 }
 
 // there is true if the file is in place, to the last bit.
-func there(r Request) bool {
+func there(ctx context.Context, r Request) bool {
 	f, err := os.Open(r.Path)
 	if err != nil {
 		return false
@@ -80,7 +81,7 @@ func there(r Request) bool {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() != r.Size {
 		return false
 	}
-	got, err := digestOf(f)
+	got, err := digestOf(ctx, f)
 	return err == nil && got == r.SHA256
 }
 
@@ -233,7 +234,7 @@ func (d *download) finished() error {
 }
 
 func (d *download) finish() error {
-	if err := d.p.verify(); err != nil {
+	if err := d.p.verify(d.ctx); err != nil {
 		if errors.Is(err, ErrDigest) {
 			d.c.n.digests.Add(1)
 		}

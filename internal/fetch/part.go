@@ -1,11 +1,13 @@
 package fetch
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,6 +34,7 @@ type part struct {
 	state     record
 	synced    time.Time // when, and
 	safe      int64     // how many bytes
+	failed    bool      // a sync failed: the system may have dropped what it could not write, and says so only once
 }
 
 // openPart opens or makes the two files beside path, holds them against others, reserves the space and finds out what is there already.
@@ -103,7 +106,7 @@ func (p *part) anewFrom(done int64) error {
 		}
 	}
 	if err := p.j.write(p.state); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
+		return p.space(fmt.Errorf("write the journal: %w", err), 0)
 	}
 	if err := atomicfile.SyncDir(filepath.Dir(p.path)); err != nil {
 		return err
@@ -134,11 +137,11 @@ func (p *part) reserve(keep int64) error {
 
 // free is what the file system has for us: bytes (-1: unknown) and whether it has a name left.
 func (p *part) free() (int64, bool) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(p.path), &fs); err != nil {
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(p.path), &st); err != nil {
 		return -1, true
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), fs.Files == 0 || fs.Ffree > 0
+	return int64(st.Bavail) * int64(st.Bsize), st.Files == 0 || st.Ffree > 0
 }
 
 // space turns an error for want of room into one with the numbers.
@@ -165,26 +168,29 @@ func (p *part) write(b []byte) error {
 
 // sync makes safe what is there: first the bytes, then the journal that vouches for them.
 func (p *part) sync() error {
-	if p.state.Done == p.safe {
+	if p.state.Done == p.safe || p.failed {
 		return nil
 	}
 	if err := unix.Fdatasync(int(p.f.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", p.path+partSuffix, err)
+		p.failed = true
+		return p.space(fmt.Errorf("sync %s: %w", p.path+partSuffix, err), 0)
 	}
 	if err := p.j.write(p.state); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
+		p.failed = true
+		return p.space(fmt.Errorf("write the journal: %w", err), 0)
 	}
 	p.safe, p.synced = p.state.Done, time.Now()
 	return nil
 }
 
 // verify hashes the whole as it lies on the disk: synced first, and read anew rather than from memory where the system lets us.
-func (p *part) verify() error {
+func (p *part) verify(ctx context.Context) error {
 	if err := p.f.Sync(); err != nil {
+		p.failed = true
 		return fmt.Errorf("sync %s: %w", p.path+partSuffix, err)
 	}
 	_ = unix.Fadvise(int(p.f.Fd()), 0, 0, unix.FADV_DONTNEED)
-	got, err := digestOf(io.NewSectionReader(p.f, 0, p.size+1))
+	got, err := digestOf(ctx, io.NewSectionReader(p.f, 0, p.size+1))
 	if err != nil {
 		return fmt.Errorf("read %s again: %w", p.path+partSuffix, err)
 	}
@@ -194,10 +200,19 @@ func (p *part) verify() error {
 	return nil
 }
 
-func digestOf(r io.Reader) (string, error) {
-	h := sha256.New()
-	_, err := io.CopyBuffer(h, struct{ io.Reader }{r}, make([]byte, blockSize))
-	return hex.EncodeToString(h.Sum(nil)), err
+func digestOf(ctx context.Context, r io.Reader) (string, error) {
+	h, b := sha256.New(), make([]byte, blockSize)
+	for ctx.Err() == nil {
+		n, err := r.Read(b)
+		h.Write(b[:n])
+		if err == io.EOF {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", context.Cause(ctx)
 }
 
 // place gives the verified file its name.
@@ -216,6 +231,17 @@ func (p *part) place() error {
 func (p *part) close() error {
 	err := p.sync()
 	return errors.Join(err, p.release())
+}
+
+// Discard removes what an unfinished File left for path; it is for a file that is not wanted any more. Not while a File for path is under way.
+func Discard(path string) error {
+	var errs [2]error
+	for i, suffix := range []string{partSuffix, journalSuffix} {
+		if err := os.Remove(path + suffix); !errors.Is(err, fs.ErrNotExist) {
+			errs[i] = err
+		}
+	}
+	return errors.Join(errs[:]...)
 }
 
 // remove leaves nothing.

@@ -17,7 +17,7 @@ func (c *Client) Put(ctx context.Context, rawURL string, r io.ReadSeeker, size i
 	if err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
-	digest, err := digestOfUpload(r, size)
+	digest, err := digestOfUpload(ctx, r, size)
 	if err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
@@ -50,12 +50,12 @@ func (c *Client) Put(ctx context.Context, rawURL string, r io.ReadSeeker, size i
 	return digest, nil
 }
 
-func digestOfUpload(r io.ReadSeeker, size int64) (string, error) {
+func digestOfUpload(ctx context.Context, r io.ReadSeeker, size int64) (string, error) {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
 	n := &countingReader{r: io.LimitReader(r, size+1)}
-	digest, err := digestOf(n)
+	digest, err := digestOf(ctx, n)
 	if err == nil && n.n != size {
 		err = fmt.Errorf("there are not %d bytes to send, as was said", size)
 	}

@@ -53,3 +53,41 @@ func TestCancelledTransferIsTakenUpByTheNextCall(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestDiscardAndOtherFilesOfThatName(t *testing.T) {
+	first, second := random(1<<20), random(1<<20 + 1)[:1<<20]
+	o := &object{data: first, etag: `"1"`}
+	url := serve(t, o)
+	c := client(t, nil, url)
+	r := want(t, first, url)
+	half := func() {
+		t.Helper()
+		ctx, cancel := context.WithCancel(limit(t))
+		defer cancel()
+		stopped := r
+		stopped.Progress = func(done, _ int64) {
+			if done > 1<<19 {
+				cancel()
+			}
+		}
+		if err := c.File(ctx, stopped); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		only(t, r, "model.part", "model.part.journal")
+	}
+	half()
+	if err := errors.Join(Discard(r.Path), Discard(r.Path)); err != nil {
+		t.Error(err)
+	}
+	only(t, r)
+	half()
+	o.set(second, `"2"`) // superseded: the same name is to be another file
+	r.SHA256 = sum(second)
+	if err := c.File(limit(t), r); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, r, second)
+	if q := o.requests(); q[len(q)-1] != "" {
+		t.Errorf("asked for %q of another file", q)
+	}
+}

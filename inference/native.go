@@ -37,17 +37,18 @@ func RunNative(ctx context.Context, n Native) error {
 	return err
 }
 
-// mostThreads is where classifiers stop to gain: MobileNets are 224 × 224 × 3, and beyond four threads they wait for each other.
+// mostThreads is where classifiers stop to gain: beyond four threads the layers of a MobileNet wait for each other.
 const mostThreads = 4
 
 // ThreadsOr is how many threads an engine takes for a model: as many as it is told, else one for each physical core that this process may
-// use, at most 4. Two threads on one core share its arithmetic unit, of which the first uses all; and they sleep between two nodes of
-// the model unless Model.Spin says otherwise, so that camera and core get their turn.
+// use but one, at most 4. Two threads on one core share its arithmetic unit, which the first keeps busy. The core that is left is the camera's:
+// XNNPACK's threads wait for each other busily, and with as many as cores, on two cores under load, the 95th percentile of a run of 7 ms
+// rose from 12 to over 90 ms, for a median that was no better. They sleep between runs unless Model.Spin says otherwise.
 func (m *Model) ThreadsOr() int {
 	if m.Threads > 0 {
 		return m.Threads
 	}
-	return max(1, min(mostThreads, runtime.NumCPU(), physicalCores("/sys")))
+	return max(1, min(mostThreads, runtime.NumCPU()-1, physicalCores("/sys")-1))
 }
 
 // physicalCores counts the cores that the kernel shows below a sysfs; as many as there are CPUs where it does not say.

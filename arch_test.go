@@ -19,6 +19,7 @@ var mayImport = []struct {
 	imports []string
 }{
 	{"cmd/heron", []string{"agent/cli"}},
+	{"cmd/heron-tuf", []string{"sync/trust"}},
 	{"cmd/heron-vision", []string{"vision", "camera", "camera/*", "inference", "inference/*", "systemd", "internal/*"}},
 	{"agent", []string{"agent/board", "agent/events", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*"}},
 	{"agent/cli", []string{"agent", "agent/board", "agent/status", "vision", "camera", "inference", "sync/*", "firmware", "systemd", "internal/*", "demo"}},
@@ -34,6 +35,8 @@ var mayImport = []struct {
 	{"sync/outbox", []string{"sync/message", "internal/*"}},
 	{"sync/uplink", []string{"sync/outbox", "sync/message", "internal/*"}},
 	{"sync/models", []string{"internal/*"}},
+	{"sync/trust", []string{"internal/*"}},
+	{"sync/repo", []string{"internal/*"}},
 	{"firmware", []string{"internal/*"}},
 	{"systemd", nil},
 	{"internal/*", []string{"internal/*"}},
@@ -54,6 +57,9 @@ var address = map[string][]string{
 	"github.com/prometheus":                 {"agent/status"},
 	"github.com/spf13/cobra":                {"agent/cli"},
 	"github.com/yalue/onnxruntime_go":       {"inference/onnx"},
+	"github.com/sigstore/sigstore":          {"sync/repo"}, // the signer that go-tuf asks for
+	"github.com/theupdateframework/go-tuf":  {"sync/trust", "sync/repo"},
+	"golang.org/x/crypto":                   {"sync/repo"}, // scrypt, for keys under a passphrase
 	"go.etcd.io/bbolt":                      {"sync/outbox"},
 	"gocv.io/x/gocv":                        {"camera/opencv"},
 	"golang.org/x/image":                    {"camera/replay"}, // decision 0003

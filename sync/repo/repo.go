@@ -1,0 +1,238 @@
+// Package repo is the publisher's side of the signed repository: it makes The Update Framework's metadata (TUF 1.0) as plain files
+// that any static web server or object store can hold. Keys rest in files under a passphrase. A change is staged until enough key
+// holders have signed it, then published file by file, the timestamp last: a reader always finds one consistent whole.
+//
+// The folder holds public/ (to be uploaded: metadata/ and targets/), keys/ (never), staged/ (what waits for signatures), settings.json.
+package repo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"golang.org/x/sys/unix"
+
+	"heron/internal/atomicfile"
+)
+
+// Config of a Repo. Now may be nil.
+type Config struct {
+	Dir        string
+	Keys       []string // key files beside those in Dir/keys
+	Passphrase Passphrase
+	DryRun     bool // say what would be done; ask for no passphrase, write nothing
+	Cost       int  // of new keys' passphrases, as a power of two; 0: 16
+	Now        func() time.Time
+}
+
+// Repo works on one folder; one process at a time, which a lock file holds.
+type Repo struct {
+	conf     Config
+	keys     keystore
+	settings settings
+	lock     *os.File
+}
+
+// Expiry is how long each role's signature lasts.
+type Expiry struct {
+	Root, Targets, Snapshot, Timestamp time.Duration
+}
+
+// DefaultExpiry is for a publisher who runs refresh daily: a year, half a year, two weeks, three days.
+func DefaultExpiry() Expiry {
+	const day = 24 * time.Hour
+	return Expiry{Root: 365 * day, Targets: 180 * day, Snapshot: 14 * day, Timestamp: 3 * day}
+}
+
+func (e Expiry) validate() error {
+	for _, d := range []time.Duration{e.Root, e.Targets, e.Snapshot, e.Timestamp} {
+		if d < time.Hour || d > 20*365*24*time.Hour {
+			return fmt.Errorf("a lifetime of %s; it must be between an hour and 20 years", d)
+		}
+	}
+	if e.Timestamp > e.Snapshot || e.Snapshot > e.Root {
+		return errors.New("lifetimes must not grow from root over snapshot to timestamp")
+	}
+	return nil
+}
+
+// settings are what later commands must know and nobody signs.
+type settings struct {
+	V      int    `json:"v"`
+	Expiry Expiry `json:"expiry_ns"`
+}
+
+// Folders and files inside Dir.
+const (
+	publicDir    = "public"
+	metadataDir  = "public/metadata"
+	targetsDir   = "public/targets"
+	stagedDir    = "staged"
+	keysDir      = "keys"
+	settingsFile = "settings.json"
+)
+
+// issuedField is read by package trust as a lower bound of the time.
+const issuedField = "x-heron-issued"
+
+// Open takes the lock on an existing repository. Close gives it back.
+func Open(conf Config) (*Repo, error) {
+	r := fresh(conf)
+	data, err := os.ReadFile(r.path(settingsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is no repository (it has no %s); make one with heron fleet repo init", conf.Dir, settingsFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &r.settings); err != nil || r.settings.V != 1 {
+		return nil, fmt.Errorf("%s: not of version 1: %w", r.path(settingsFile), errors.Join(err))
+	}
+	if err := r.takeLock(); err != nil {
+		return nil, err
+	}
+	if err := r.keys.load(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func fresh(conf Config) *Repo {
+	if conf.Now == nil {
+		conf.Now = time.Now
+	}
+	if conf.Cost == 0 {
+		conf.Cost = defaultCost
+	}
+	return &Repo{conf: conf, keys: keystore{dir: filepath.Join(conf.Dir, keysDir), extra: conf.Keys, ask: conf.Passphrase, cost: conf.Cost}}
+}
+
+func (r *Repo) takeLock() error {
+	f, err := os.OpenFile(r.path(".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(fmt.Errorf("%s is in use by another heron fleet repo: %w", r.conf.Dir, err), f.Close())
+	}
+	r.lock = f
+	return nil
+}
+
+// Close gives the lock back.
+func (r *Repo) Close() error {
+	if r.lock == nil {
+		return nil
+	}
+	return r.lock.Close()
+}
+
+func (r *Repo) path(parts ...string) string {
+	return filepath.Join(append([]string{r.conf.Dir}, parts...)...)
+}
+
+// Public is the folder to upload.
+func (r *Repo) Public() string { return r.path(publicDir) }
+
+// familyName is what a family, and so a delegated role, may be called: a level of a topic, and never a role of root.
+var familyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+// targetName is FAMILY/VERSION.
+var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
+
+func checkFamily(name string) error {
+	switch {
+	case !familyName.MatchString(name):
+		return fmt.Errorf("family %q: lower case letters, digits, - and _ only, 64 at most", name)
+	case name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP:
+		return fmt.Errorf("family %q: that is the name of a role", name)
+	}
+	return nil
+}
+
+// NameOf guesses FAMILY/VERSION from a bundle's file name, such as bottles-1.4.2.tar.zst.
+func NameOf(file string) (string, error) {
+	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".tar")
+	i := strings.LastIndex(base, "-")
+	if i < 1 || !targetName.MatchString(base[:i]+"/"+base[i+1:]) {
+		return "", fmt.Errorf("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
+	}
+	return base[:i] + "/" + base[i+1:], nil
+}
+
+// state is one consistent whole, as published.
+type state struct {
+	root      *metadata.Metadata[metadata.RootType]
+	targets   map[string]*metadata.Metadata[metadata.TargetsType] // targets, and each family
+	snapshot  *metadata.Metadata[metadata.SnapshotType]
+	timestamp *metadata.Metadata[metadata.TimestampType]
+}
+
+// published reads what a client would be given now.
+func (r *Repo) published() (*state, error) {
+	s := &state{targets: map[string]*metadata.Metadata[metadata.TargetsType]{}}
+	var err error
+	for n := int64(1); ; n++ {
+		next, readErr := read[metadata.RootType](r.path(metadataDir, fmt.Sprintf("%d.root.json", n)))
+		if errors.Is(readErr, fs.ErrNotExist) {
+			break
+		}
+		if readErr != nil {
+			return nil, readErr
+		}
+		s.root = next
+	}
+	if s.root == nil {
+		return nil, fmt.Errorf("%s holds no 1.root.json", r.path(metadataDir))
+	}
+	if s.timestamp, err = read[metadata.TimestampType](r.path(metadataDir, "timestamp.json")); err != nil {
+		return nil, err
+	}
+	named := s.timestamp.Signed.Meta["snapshot.json"]
+	if named == nil {
+		return nil, errors.New("timestamp.json names no snapshot")
+	}
+	if s.snapshot, err = read[metadata.SnapshotType](r.path(metadataDir, fmt.Sprintf("%d.snapshot.json", named.Version))); err != nil {
+		return nil, err
+	}
+	for name, m := range s.snapshot.Signed.Meta {
+		doc, err := read[metadata.TargetsType](r.path(metadataDir, fmt.Sprintf("%d.%s", m.Version, name)))
+		if err != nil {
+			return nil, err
+		}
+		s.targets[strings.TrimSuffix(name, ".json")] = doc
+	}
+	return s, nil
+}
+
+func read[T metadata.Roles](path string) (*metadata.Metadata[T], error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := (&metadata.Metadata[T]{}).FromBytes(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return doc, nil
+}
+
+func write[T metadata.Roles](doc *metadata.Metadata[T], path string) error {
+	data, err := doc.ToBytes(false)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, data, 0o644)
+}
+
+// until is when a signature made now ends: whole seconds, as the format has it.
+func (r *Repo) until(d time.Duration) time.Time {
+	return r.conf.Now().UTC().Truncate(time.Second).Add(d)
+}

@@ -50,17 +50,20 @@ func (s *server) picture(ctx context.Context, m snapshot) (h pictureHeader, jpeg
 		h.Width, h.Height = m.MaxWidth, max(1, height*m.MaxWidth/width)
 	}
 	if !m.Draw && !m.Age {
-		h.Last = c.resultOf(ctx, f.Seq)
+		h.Last = c.resultOf(ctx, f.Seq, snapshotWait)
 	}
 	return h, jpeg, nil
 }
+
+// drawWait is for the result of a frame into which it is to be drawn: a slow model's pictures come late rather than without.
+const drawWait = 1200 * time.Millisecond
 
 // draw writes into f, made as small as it is wanted, what was asked for. The result is that of f itself or none.
 func (c *cam) draw(ctx context.Context, m snapshot, f *camera.Frame) (*Observation, error) {
 	var o *Observation
 	var over camera.Overlay
 	if m.Draw {
-		o = c.resultOf(ctx, f.Seq)
+		o = c.resultOf(ctx, f.Seq, drawWait)
 		over = overlay(o, f)
 	}
 	if age := time.Since(f.At); m.Age && age > StaleAfter {
@@ -95,8 +98,8 @@ func overlay(o *Observation, f *camera.Frame) camera.Overlay {
 }
 
 // resultOf is what frame seq itself became, waited for a moment while it may be under way; nil when it became nothing, or a newer one has.
-func (c *cam) resultOf(ctx context.Context, seq uint64) *Observation {
-	for end := time.Now().Add(snapshotWait); ; {
+func (c *cam) resultOf(ctx context.Context, seq uint64, wait time.Duration) *Observation {
+	for end := time.Now().Add(wait); ; {
 		o := c.last.Load()
 		switch {
 		case o != nil && o.Frame == seq:
@@ -137,6 +140,6 @@ func (s *server) classifyFile(ctx context.Context, m classify) (*Observation, er
 	o := &Observation{Slot: m.Slot, Frame: f.Seq}
 	var q camera.Quality
 	o.Facts = q.Assess(&f, false)
-	s.infer(ctx, sl, sl.model.Load(), &f, o)
+	s.infer(ctx, sl, &f, o)
 	return o, nil
 }

@@ -65,3 +65,25 @@ func TestCameraWithoutAModelIsDrawnAsNotClassified(t *testing.T) {
 		return err == nil && p.Last == nil && p.Width == 32 && p.Height == 24 && len(p.JPEG) > 0
 	})
 }
+
+func TestSlowModelsPicturesComeWithTheirOwnResult(t *testing.T) {
+	cmd, env := self("serve")
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{Cameras: []vision.CameraConfig{card(20)},
+		Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{LatencyMS: 700})}}}})
+	e.flows(1)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	have, drawn := vision.FrameID{}, 0
+	e.until("two pictures with a result", func(vision.ClientStats) bool {
+		p, err := e.Snapshot(ctx, "front", vision.SnapshotOptions{Draw: true, Have: have})
+		must(t, err)
+		if p.Last != nil {
+			drawn++
+			if p.Last.Frame != p.Frame.Seq || len(p.Last.Top) == 0 {
+				t.Errorf("frame %d has the result of frame %d", p.Frame.Seq, p.Last.Frame)
+			}
+		}
+		have = p.Frame
+		return drawn == 2
+	})
+}

@@ -3,6 +3,7 @@ package status
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -167,11 +168,11 @@ func (f *feed) ask(ctx context.Context, have FrameID) (Picture, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.s.limits.pull)
 	defer cancel()
 	p, err := f.s.provider.Picture(ctx, f.camera, PictureOptions{MaxWidth: f.width, Draw: f.draw, Age: true, Have: have})
-	if err != nil {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
+		return p, fmt.Errorf("no answer from the vision process within %v", f.s.limits.pull)
+	case err != nil || p.Same:
 		return p, err
-	}
-	if p.Same {
-		return p, nil
 	}
 	f.s.encodes.Add(1)
 	if !bytes.HasPrefix(p.JPEG, []byte{0xff, 0xd8}) {

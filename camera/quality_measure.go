@@ -19,7 +19,7 @@ type Measures struct {
 	Gradient float64 // mean difference of luma between neighbours on the grid, across and down
 	Bright   float64 // share of points at luma 250 or more
 	Lit      float64 // share of points at luma 48 or more
-	Dead     float64 // share of points in the green of an empty YUV buffer, equal to their left neighbour
+	Dead     float64 // share of points in the green of an empty YUV buffer, as were several before them in the row
 }
 
 // grid is what is kept of a frame to compare the next one with it.
@@ -70,16 +70,23 @@ func (g *grid) measure(f *Frame) Measures {
 	return m
 }
 
+// deadRun is how many alike points in a row are no chance: in green light with noise, neighbours are alike now and then.
+const deadRun = 6
+
 // row samples one row of points.
 func (g *grid) row(j int, columns []int, upper, lower []byte) {
 	lumas, greens := g.luma[j*g.cols:][:len(columns)], g.green[j*g.cols:][:len(columns)]
-	left := uint8(0)
+	left, alike := uint8(0), 0
 	for i, at := range columns {
 		a, b := upper[at:at+6:at+6], lower[at:at+6:at+6]
 		l := luma(a, b)
 		lumas[i], greens[i] = l, a[1]
-		if a[0]|a[2] < 4 && a[1] > 40 && a[1] < 180 && i > 0 && l-left+1 <= 2 {
-			g.dead++
+		if a[0]|a[2] < 4 && a[1] > 40 && a[1] < 180 && l-left+1 <= 2 {
+			if alike++; alike > deadRun {
+				g.dead++
+			}
+		} else {
+			alike = 0
 		}
 		left = l
 	}

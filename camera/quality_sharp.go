@@ -155,7 +155,7 @@ func (r *runs) judge() (steep, edges, fine, coarse float64) {
 		if c >= least {
 			found++
 			change += float64(c) - 3*noise
-			steepest += max(0, float64(r.steepest[i])-1.5*noise)
+			steepest += max(0, float64(r.steepest[i])-2.2*noise)
 		}
 	}
 	n := float64(r.n)

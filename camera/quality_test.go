@@ -1,7 +1,6 @@
 package camera
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -157,15 +156,33 @@ func TestMeasuresOfPoints(t *testing.T) {
 	}
 }
 
+// BenchmarkQuality: all facts of a frame of 640×480. A live camera is looked at for blur five times a second, not in each frame: "live, looked at" is
+// the dearest frame, "live" the mean at 15 frames a second.
 func BenchmarkQuality(b *testing.B) {
-	var q Quality
-	f := drawn(5, func(x, y int) int { return (x + y) / 5 })
-	for _, live := range []bool{true, false} {
-		b.Run(fmt.Sprint("live=", live), func(b *testing.B) {
+	f := drawn(5, yard(1))
+	other := drawn(5, yard(1))
+	other.Pix[0]++
+	from := f.At
+	for _, c := range []struct {
+		name  string
+		live  bool
+		every time.Duration
+	}{{"live", true, time.Second / 15}, {"live, looked at", true, time.Second}, {"picture", false, time.Second}} {
+		b.Run(c.name, func(b *testing.B) {
+			var q Quality
+			q.Assess(f, c.live)
 			b.ReportAllocs()
-			for b.Loop() {
-				q.Assess(f, live)
+			for i := 1; b.Loop(); i++ {
+				f, other = other, f
+				f.At = from.Add(time.Duration(i) * c.every)
+				q.Assess(f, c.live)
 			}
 		})
 	}
+	b.Run("Measure alone", func(b *testing.B) {
+		var g grid
+		for b.Loop() {
+			g.measure(f)
+		}
+	})
 }

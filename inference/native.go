@@ -43,7 +43,7 @@ const mostThreads = 4
 // ThreadsOr is how many threads an engine takes for a model: as many as it is told, else one for each physical core that this process may
 // use but one, at most 4. Two threads on one core share its arithmetic unit, which the first keeps busy. The core that is left is the camera's:
 // XNNPACK's threads wait for each other busily, and with as many as cores, on two cores under load, the 95th percentile of a run of 7 ms
-// rose from 12 to over 90 ms, for a median that was no better. They sleep between runs unless Model.Spin says otherwise.
+// rose from 12 to over 90 ms, for a median that was no better. (ONNX Runtime's sleep, unless Model.Spin says otherwise.)
 func (m *Model) ThreadsOr() int {
 	if m.Threads > 0 {
 		return m.Threads

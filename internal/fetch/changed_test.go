@@ -39,6 +39,7 @@ func TestChangedObjectsAreBegunAnew(t *testing.T) {
 		"206 in spite of another ETag": {header("ETag", `"2"`, "Content-Range", "bytes 500000-1048575/1048576"), 3},
 		"206 without the ETag":         {header("Content-Range", "bytes 500000-1048575/1048576"), 3},
 		"another range":                {header("ETag", `"1"`, "Content-Range", "bytes 400000-1048575/1048576"), 3},
+		"another length":               {header("ETag", `"1"`, "Content-Range", "bytes 500000-1048576/1048577", "Content-Length", "548577"), 3},
 		"an earlier end":               {header("ETag", `"1"`, "Content-Range", "bytes 500000-600000/1048576"), 3},
 		"no Content-Range":             {header("ETag", `"1"`), 3},
 		"rubbish as Content-Range":     {header("ETag", `"1"`, "Content-Range", "bytes -1-9223372036854775808/*"), 3},

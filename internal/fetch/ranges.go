@@ -33,10 +33,7 @@ func (d *download) ask(h http.Header) {
 func (d *download) rest(resp *http.Response) error {
 	from, to, total, ok := contentRange(resp.Header.Get("Content-Range"))
 	s := &d.p.state
-	switch {
-	case ok && total != d.p.size:
-		return struck(fmt.Errorf("%w: %d bytes, %d are signed", ErrSize, total, d.p.size))
-	case !ok || from != s.Done || to != total-1 || resp.ContentLength >= 0 && resp.ContentLength != to-from+1:
+	if !ok || total != d.p.size || from != s.Done || to != total-1 || resp.ContentLength >= 0 && resp.ContentLength != to-from+1 {
 		return d.restart(fmt.Errorf("the server sends another range (%.60q) than asked for", resp.Header.Get("Content-Range")))
 	}
 	v, src := validator(resp.Header), d.source()

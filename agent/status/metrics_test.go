@@ -35,6 +35,8 @@ func TestMetricsSayWhatTheSnapshotSays(t *testing.T) {
 	snap.Engines = append(snap.Engines, Engine{Engine: "onnx", Device: "gpu"})
 	snap.Outbox.Dropped = map[string]uint64{"full": 7}
 	snap.Cameras = append(snap.Cameras, Camera{Name: "b\xffck", FrameAgeS: -1, State: "opening"})
+	snap.Board = hotBoard()
+	snap.Cameras[0].FPSWanted, snap.Cameras[0].FPSNow = 10, 5
 	d.set(snap)
 	_, body, _ := ask(t, s, "GET", "/metrics")
 	for _, want := range []string{
@@ -47,6 +49,8 @@ func TestMetricsSayWhatTheSnapshotSays(t *testing.T) {
 		`heron_inference_seconds_bucket{slot="main",le="0.003"} 0`, `heron_inference_seconds_bucket{slot="main",le="0.005"} 900`,
 		`heron_inference_seconds_bucket{slot="main",le="+Inf"} 930`, `heron_inference_seconds_count{slot="main"} 930`,
 		`heron_vision_restarts_total{cause="stall"} 1`, `heron_outbox_records 10213`, `heron_outbox_stream_records{stream="result"} 10166`, `heron_outbox_dropped_total{reason="full"} 7`,
+		`heron_board_temperature_celsius{zone="cpu-thermal"} 84.2`, `heron_board_temperature_celsius{zone="gpu"} 61`, `heron_board_throttled 1`,
+		`heron_camera_target_fps{camera="front"} 5`,
 		`heron_uplink_up 0`, `heron_uplink_state{state="offline"} 1`, `heron_uplink_bytes_total{direction="up"} 2.3068672e+07`,
 	} {
 		if !strings.Contains(body, want+"\n") {
@@ -55,6 +59,11 @@ func TestMetricsSayWhatTheSnapshotSays(t *testing.T) {
 	}
 	if strings.Contains(body, `heron_frame_age_seconds{camera="b`) {
 		t.Error("an age before the first frame")
+	}
+	for _, unknown := range []string{"heron_board_under_voltage", `heron_camera_target_fps{camera="b`} {
+		if strings.Contains(body, "\n"+unknown) {
+			t.Errorf("%s, which nobody knows", unknown)
+		}
 	}
 	if strings.Contains(body, "scratched") {
 		t.Error("a label of the model is a label of a metric: their number has no bound")

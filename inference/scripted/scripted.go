@@ -11,6 +11,7 @@
 //	    "brightness" (default): the mean of all pixels and colours, 0…255, cut into as many equal ranges as there are answers, darkest first.
 //	    "turn": one after the other. "hash": by a checksum of the input tensor.
 //	  - latency_ms: how long an answer takes, 0…60000.
+//	  - slow: {"from": 100, "to": 200, "times": 4}: runs 100 to 200 take four times as long, as on a board that throttles; to 0 is for ever.
 //	  - fail_every, nan_every, hang_every: every so manieth run fails, answers NaN, or does not return before its context ends. 0 is never.
 //
 // Runs are counted from 1, and run 1 is the grey picture that is classified when a slot opens.
@@ -55,9 +56,25 @@ type Script struct {
 	Answers   []Answer `json:"answers"`
 	By        string   `json:"by,omitempty"`
 	LatencyMS float64  `json:"latency_ms,omitempty"`
+	Slow      Slow     `json:"slow,omitzero"`
 	FailEvery int      `json:"fail_every,omitempty"`
 	NaNEvery  int      `json:"nan_every,omitempty"`
 	HangEvery int      `json:"hang_every,omitempty"`
+}
+
+// Slow makes some runs slower.
+type Slow struct {
+	From  int     `json:"from"`
+	To    int     `json:"to,omitempty"` // 0 is for ever
+	Times float64 `json:"times"`
+}
+
+// times is how many times as long as usual a run takes.
+func (s Slow) times(run int) float64 {
+	if s.From > 0 && run >= s.From && (s.To == 0 || run <= s.To) {
+		return s.Times
+	}
+	return 1
 }
 
 // Parse reads a script strictly.
@@ -88,6 +105,9 @@ func (s *Script) validate() error {
 	}
 	if !(s.LatencyMS >= 0 && s.LatencyMS <= 60000) {
 		return fmt.Errorf("latency_ms is %v; expected 0 to 60000", s.LatencyMS)
+	}
+	if s.Slow != (Slow{}) && !(s.Slow.From > 0 && s.Slow.To >= 0 && s.Slow.Times > 0 && s.Slow.Times*s.LatencyMS <= 60000) {
+		return fmt.Errorf("slow is %+v; expected from 1, to 0 or more, and times such that an answer takes 60000 ms at most", s.Slow)
 	}
 	if s.FailEvery < 0 || s.NaNEvery < 0 || s.HangEvery < 0 {
 		return errors.New("fail_every, nan_every and hang_every must be 0 or more")
@@ -162,7 +182,7 @@ func (e *engine) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	if err := sleep(ctx, time.Duration(e.script.LatencyMS*float64(time.Millisecond))); err != nil {
+	if err := sleep(ctx, time.Duration(e.script.LatencyMS*e.script.Slow.times(e.runs)*float64(time.Millisecond))); err != nil {
 		return err
 	}
 	if due(e.script.FailEvery) {

@@ -127,6 +127,24 @@ func TestLatency(t *testing.T) {
 	}
 }
 
+func TestSlowRuns(t *testing.T) {
+	for _, c := range []struct {
+		slow Slow
+		run  int
+		want float64
+	}{{Slow{}, 5, 1}, {Slow{From: 3, To: 4, Times: 4}, 2, 1}, {Slow{From: 3, To: 4, Times: 4}, 3, 4}, {Slow{From: 3, To: 4, Times: 4}, 4, 4}, {Slow{From: 3, To: 4, Times: 4}, 5, 1}, {Slow{From: 3, Times: 2}, 999, 2}} {
+		if got := c.slow.times(c.run); got != c.want {
+			t.Errorf("%+v, run %d: %v, want %v", c.slow, c.run, got, c.want)
+		}
+	}
+	s := slot(t, model(`{"answers": [["ok", 1]], "latency_ms": 10, "slow": {"from": 2, "to": 2, "times": 4}}`, rgb("NHWC", inference.Uint8), real32)) // run 1 is the grey picture
+	pix := make([]byte, 3*4*4)
+	r, err := s.Classify(t.Context(), pix, 4, 4, 12)
+	if err != nil || r.LatMS < 40 {
+		t.Errorf("a slow run took %v ms, %v", r.LatMS, err)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		`{}`:                                            "answers is empty",
@@ -135,8 +153,10 @@ func TestParseRefuses(t *testing.T) {
 		`{"answers": [["ok", 2]]}`:                      "score is 2",
 		`{"answers": [["ok", 1]], "by": "x"}`:           `by is "x"`,
 		`{"answers": [["ok", 1]], "latency_ms": 60001}`: "latency_ms is 60001",
-		`{"answers": [["ok", 1]], "fail_every": -1}`:    "must be 0 or more",
-		`{"answers": [["ok", 1]]}{}`:                    "follows the closing brace",
+		`{"answers": [["ok", 1]], "slow": {"from": 0, "times": 2}}`:                      "slow is",
+		`{"answers": [["ok", 1]], "latency_ms": 30000, "slow": {"from": 1, "times": 3}}`: "slow is",
+		`{"answers": [["ok", 1]], "fail_every": -1}`:                                     "must be 0 or more",
+		`{"answers": [["ok", 1]]}{}`:                                                     "follows the closing brace",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", text, err, want)

@@ -22,7 +22,7 @@ func TestThreads(t *testing.T) {
 		}
 		return len(found)
 	}
-	grown := func(threads int) int {
+	once := func(threads int) int {
 		m := model("NCHW", inference.Float32, inference.Float32)
 		m.Threads = threads
 		before := tasks()
@@ -33,7 +33,13 @@ func TestThreads(t *testing.T) {
 		defer e.Close()
 		return tasks() - before
 	}
-	grown(1) // Go's own threads for native calls, made once
+	grown := func(threads int) int { // now and then Go starts a thread of its own for native calls
+		least := once(threads)
+		for range 4 {
+			least = min(least, once(threads))
+		}
+		return least
+	}
 	one, six := grown(1), grown(6)
 	if six-one < 5 {
 		t.Errorf("a session with 1 thread starts %d, one with 6 starts %d", one, six)

@@ -99,6 +99,12 @@ func TestStickSuite(t *testing.T) {
 		Refused: []enginetest.Case{{Name: "labels", Model: labels, Code: inference.CodeLabels}, {Name: "uint8", Model: bytes8, Code: inference.CodeContract}}})
 }
 
+func TestStickAsASlot(t *testing.T) {
+	m := newMachine(t)
+	enginetest.Accelerator{Engine: Myriad, Open: m.runtime().Openers()[Myriad], Model: stickModel(), Does: func(b string) { m.does(t, b) },
+		Ok: "ok", Slow: "slow 180", Rubbish: []string{"nan", "wrong"}, Gone: "absent"}.Run(t)
+}
+
 // report is what is said about the stick.
 func (m machine) report(t *testing.T, r *Runtime) inference.Status {
 	t.Helper()

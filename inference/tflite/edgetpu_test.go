@@ -99,6 +99,13 @@ func TestEdgeTPUSuite(t *testing.T) {
 		}})
 }
 
+func TestEdgeTPUAsASlot(t *testing.T) {
+	c := plug(t)
+	for _, m := range []inference.Model{tpuModel(inference.Uint8), tpuModel(inference.Float32)} {
+		enginetest.Accelerator{Engine: "edgetpu", Open: OpenEdgeTPU, Model: m, Does: c.does, Ok: "ok", Slow: "slow 180", Rubbish: []string{"rubbish"}, Gone: "gone"}.Run(t)
+	}
+}
+
 func TestEdgeTPURealModel(t *testing.T) {
 	plug(t)
 	e, err := OpenEdgeTPU(t.Context(), real(t, "mobilenet_v1_0.25_128_quant_edgetpu.tflite"))

@@ -190,6 +190,21 @@ func TestFault_V7_ClockJumpResetsTheStream(t *testing.T) {
 	}
 }
 
+// The camera's own timestamps jumped; our clock did not. What was seen before is another piece of the stream.
+func TestFault_V7_JumpOfTheCamerasOwnClockResetsTheStream(t *testing.T) {
+	tr := tracker(t)
+	jumped := func(o *vision.Observation) { o.Jumped = true }
+	unfit := func(o *vision.Observation) { o.Jumped, o.Top, o.Facts = true, nil, []string{"black"} }
+	got := play(t, tr, with(seen(0, "a", 0.9), jumped), seen(100, "a", 0.9), seen(200, "a", 0.9), with(seen(300, "a", 0.9), jumped), seen(400, "a", 0.9),
+		with(seen(500, "a", 0.9), unfit), seen(600, "a", 0.9), seen(700, "a", 0.9))
+	if want := "enter:a@100 exit:a@200 enter:a@400 exit:a@400 enter:a@700"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := tr.Stats().ClockJumps; n != 2 {
+		t.Errorf("%d jumps counted, want 2: the first frame has nothing before it", n)
+	}
+}
+
 // C1, C2: the wall clock steps, the clock since boot does not: only the stamps change.
 func TestFault_C1_WallClockStepChangesNoInterval(t *testing.T) {
 	tr := tracker(t)

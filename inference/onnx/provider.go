@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"regexp"
 	"strings"
 
 	"heron/inference"
@@ -52,8 +53,14 @@ func (p provider) explain(version string, err error) *inference.Refusal {
 	return &inference.Refusal{Code: code, What: "ONNX Runtime: " + text, NextStep: next, Err: err}
 }
 
+// cudaFailure is how ONNX Runtime passes CUDA's words on: "… CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=…".
+var cudaFailure = regexp.MustCompile(`((?:CUDA|CUDNN|CUBLAS) failure \d+: [^;]*[^; ])`)
+
 // explainGPU: what a GPU cannot do now is its absence to whoever looks for an engine; what it cannot do with this model is the model's fault.
 func (p provider) explainGPU(has func(...string) bool, text string, err error) *inference.Refusal {
+	if said := cudaFailure.FindStringSubmatch(text); said != nil {
+		text = said[1] // without the machine's name and the builder's folders
+	}
 	switch {
 	case has("fallback to CPU EP has been explicitly disabled"):
 		return &inference.Refusal{Code: inference.CodeFormat, Err: err, NextStep: "use the engine onnx, or export the model with operators that " + p.name + " has",
@@ -64,6 +71,8 @@ func (p provider) explainGPU(has func(...string) bool, text string, err error) *
 		return inference.Unavailable("end what else uses the GPU, or use a smaller model", "the GPU's memory is full: %s: %s", p.name, text)
 	case has("is not enabled in this build"):
 		return inference.Unavailable("set "+libraryEnv+" to the library of onnxruntime-gpu (on a Jetson: the one that NVIDIA built for its JetPack)", "the ONNX Runtime at hand has no %s provider", p.name)
+	case has("libcuda.so"):
+		return inference.Unavailable("install NVIDIA's driver, of which libcuda.so.1 is a part", "the %s provider cannot be loaded: there is no libcuda.so.1", p.name)
 	case has("Failed to load library", "Failed to load shared library"):
 		if _, after, ok := strings.Cut(text, "with error: "); ok {
 			text = after

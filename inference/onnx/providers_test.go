@@ -107,7 +107,7 @@ func TestGPURefused(t *testing.T) {
 	there := status()
 	for _, name := range []string{CUDA, TensorRT} {
 		s := there[name]
-		if !s.Present || s.Usable || s.NextStep == "" || !strings.Contains(s.Reason, "provider") || !strings.HasSuffix(s.Version, ", driver 535.183.01") {
+		if !s.Present || s.Usable || s.NextStep == "" || !strings.Contains(s.Reason, providerNames[name]) || !strings.HasSuffix(s.Version, ", driver 535.183.01") {
 			t.Errorf("%+v", s)
 		}
 		_, err := Openers()[name](t.Context(), model("NCHW", inference.Float32, inference.Float32))

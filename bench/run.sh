@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The figures of the README: runs every measurement, writes bench/out/results.jsonl and bench/out/table.md, prints the table.
-# usage: bench/run.sh [small|full] [PART…]      parts: frame preprocess python outbox drain service      (default: full, all)
+# usage: bench/run.sh [small|full] [PART…]      parts: frame engines preprocess python outbox drain service      (default: full, all)
 # An idle machine gives the true figures; full takes about a quarter of an hour.
 . "$(dirname "$0")/../scripts/env.sh"
 
 SIZE=full
 case ${1:-} in small | full) SIZE=$1; shift ;; esac
-[ $# -gt 0 ] || set -- frame preprocess python outbox drain service
+[ $# -gt 0 ] || set -- frame engines preprocess python outbox drain service
 OUT=$ROOT/bench/out
 BIN=$CACHE/bench
 RESULTS=$OUT/results.jsonl
@@ -29,6 +29,39 @@ part_frame() {
   native
   forget frame_path
   "$BIN/framepath" -blocks "$(pick 4 10)" | tee -a "$RESULTS"
+}
+
+# One engine after the other on the MobileNets of the test data, by the command that a user has. Threads are the engine's choice.
+part_engines() {
+  local data=${HERON_TESTDATA:-$ROOT/../shared/testdata}/models
+  [ -f "$data/imagenet_labels.txt" ] || { say "no $data: the engines are left out"; return; }
+  CGO_ENABLED=0 go build -o "$BIN/heron" ./cmd/heron
+  go build -tags "$VISION_TAGS" -o "$BIN/heron-vision" ./cmd/heron-vision
+  ln -sfn "$ROOT/bin/lib" "$BIN/lib" # heron-vision looks for its libraries beside itself
+  forget engine
+  local model
+  for model in 0.25_128 0.75_192; do
+    engine_bundle "$data" "mobilenet_v1_$model" "${model#*_}" "$OUT/engines/$model"
+    "$BIN/heron" accel bench --json --for "$(pick 2s 15s)" --model "$OUT/engines/$model" > "$OUT/engines/$model.json" || true # a row says why
+    python3 - "mobilenet_v1_$model" "$OUT/engines/$model.json" <<'PY' | tee -a "$RESULTS"
+import json, sys
+for r in json.load(open(sys.argv[2])):
+    print(json.dumps({"figure": "engine", "model": sys.argv[1], **r}, separators=(",", ":")))
+PY
+  done
+}
+
+# engine_bundle TESTDATA NAME SIDE FOLDER: a quantised MobileNet for every engine that runs on a CPU.
+engine_bundle() {
+  rm -rf "$4"
+  mkdir -p "$4"
+  cp "$1/$2_quant.onnx" "$1/$2_quant.tflite" "$1/imagenet_labels.txt" "$4/"
+  cat > "$4/manifest.json" <<EOF
+{"v":1,"name":"mobilenet-v1","version":"1.0.0","task":"classification","labels":"imagenet_labels.txt","thresholds":{"default":0},
+ "engines":[{"engine":"tflite","file":"$2_quant.tflite"},{"engine":"onnx","file":"$2_quant.onnx"},{"engine":"openvino","file":"$2_quant.onnx"}],
+ "input":{"width":$3,"height":$3,"layout":"NHWC","dtype":"uint8","color":"RGB","mean":[128,128,128],"std":[128,128,128],"quant":{"scale":0.0078125,"zero_point":128}},
+ "output":{"kind":"probabilities","dtype":"uint8","quant":{"scale":0.00390625,"zero_point":0}}}
+EOF
 }
 
 part_preprocess() {

@@ -60,6 +60,20 @@ func joined(between string, parts ...func(lines) (string, bool)) func(lines) (st
 	}
 }
 
+// engine is the median of an engine with a model, its 99th percentile and the memory of its heron-vision; why not where it did not run.
+func engine(model, name string) func(lines) (string, bool) {
+	match := map[string]any{"model": model, "engine": name}
+	return func(l lines) (string, bool) {
+		p50, ok := l.number("engine", "p50_ms", match)
+		p99, _ := l.number("engine", "p99_ms", match)
+		rss, _ := l.number("engine", "rss_mb", match)
+		if ok && p50 == 0 {
+			return "does not run here", true
+		}
+		return fmt.Sprintf("%.2f ms (99 %%: %.2f; %.0f MB)", p50, p99, rss), ok
+	}
+}
+
 func rows() []row {
 	plain, zstd := map[string]any{"compress": "none"}, map[string]any{"compress": "zstd", "subscriber": false}
 	python := map[string]any{"variant": "intra_op 1"}
@@ -67,6 +81,8 @@ func rows() []row {
 		{"frame path ÷ bare ONNX Runtime session, wall (MobileNetV2-224, 1 thread)", "≤ 1.05", value("%.3f", "frame_path", "frame_path_over_bare_wall", nil)},
 		{"the same, CPU", "≤ 1.20", value("%.3f", "frame_path", "frame_path_over_bare_cpu", nil)},
 		{"the usual Python loop ÷ its bare session, wall; CPU", "", joined("; ", value("%.3f", "python_loop", "frame_path_over_bare_wall", python), value("%.3f", "python_loop", "frame_path_over_bare_cpu", python))},
+		{"MobileNetV1 0.25/128 uint8, median of inference: tflite; onnx; openvino", "", joined("; ", engine("mobilenet_v1_0.25_128", "tflite"), engine("mobilenet_v1_0.25_128", "onnx"), engine("mobilenet_v1_0.25_128", "openvino"))},
+		{"MobileNetV1 0.75/192 uint8, the same", "", joined("; ", engine("mobilenet_v1_0.75_192", "tflite"), engine("mobilenet_v1_0.75_192", "onnx"), engine("mobilenet_v1_0.75_192", "openvino"))},
 		{"preprocessing ÷ OpenCV's resize + convert, 640×480 → 224, float32 NCHW", "", value("%.2f", "preprocess", "over_opencv", map[string]any{"input": "224/float32/NCHW"})},
 		{"the same → 192, uint8 NHWC", "", value("%.2f", "preprocess", "over_opencv", map[string]any{"input": "192/uint8/NHWC"})},
 		{"outbox: bytes on the device per payload byte, put", "", value("%.3f", "outbox", "disk_per_byte_put", nil)},

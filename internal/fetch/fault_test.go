@@ -329,6 +329,7 @@ func TestFault_N13_RetryAfter(t *testing.T) {
 		min, max    time.Duration
 	}{
 		"seconds":             {"120", "", 120 * time.Second, 180 * time.Second},
+		"nearly the cap":      {"290", "", 290 * time.Second, 300 * time.Second},
 		"a year":              {"31536000", "", 270 * time.Second, 300 * time.Second},
 		"more than fits":      {"99999999999999999999999", "", 270 * time.Second, 300 * time.Second},
 		"a date":              {date(now.Add(100 * time.Second)), date(now), 100 * time.Second, 160 * time.Second},
@@ -343,10 +344,15 @@ func TestFault_N13_RetryAfter(t *testing.T) {
 		j := job{c: client(t, func(c *Config) { c.Limits = Limits{}; c.Now = func() time.Time { return wrong } }, "https://h")}
 		j.pause.Min, j.pause.Max = time.Second, time.Minute
 		h := http.Header{"Retry-After": {tc.after}, "Date": {tc.date}}
+		seen := map[time.Duration]bool{}
 		for range 20 {
-			if w := j.wait(j.retryAfter(h)); w < tc.min || w > tc.max {
+			w := j.wait(j.retryAfter(h))
+			if seen[w] = true; w < tc.min || w > tc.max {
 				t.Errorf("%s: %v, want %v to %v", name, w, tc.min, tc.max)
 			}
+		}
+		if len(seen) < 3 {
+			t.Errorf("%s: a fleet would come back at once: %v", name, seen)
 		}
 	}
 

@@ -25,8 +25,12 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	})
 	out := req.WithContext(ctx)
-	if req.Body != nil && req.Body != http.NoBody {
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody != nil { // all of ours have it
 		out.Body = &watchedUpload{ReadCloser: req.Body, w: w}
+		out.GetBody = func() (io.ReadCloser, error) { // for a connection that turns out to be dead
+			b, err := req.GetBody()
+			return &watchedUpload{ReadCloser: b, w: w}, err
+		}
 	}
 	resp, err := g.base.RoundTrip(out)
 	w.answered.Store(true)

@@ -92,5 +92,5 @@ func (j *journal) write(r record) error {
 	if _, err := j.f.WriteAt(slot, int64(j.n%2)*slotSize); err != nil {
 		return err
 	}
-	return unix.Fdatasync(int(j.f.Fd()))
+	return uninterrupted(func() error { return unix.Fdatasync(int(j.f.Fd())) })
 }

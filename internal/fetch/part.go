@@ -98,7 +98,7 @@ func (p *part) anewFrom(done int64) error {
 		p.state.Validator, p.state.From, p.state.Mixed = "", "", false
 	}
 	if st, err := p.f.Stat(); err != nil || st.Size() > done { // without this, reserved blocks are kept
-		if err := unix.Ftruncate(int(p.f.Fd()), done); err != nil {
+		if err := p.f.Truncate(done); err != nil {
 			return fmt.Errorf("shorten the part: %w", err)
 		}
 		if err := p.reserve(0); err != nil {
@@ -128,11 +128,20 @@ func (p *part) reserve(keep int64) error {
 	if p.size == 0 {
 		return nil
 	}
-	err := unix.Fallocate(int(p.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.size)
+	err := uninterrupted(func() error { return unix.Fallocate(int(p.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, p.size) })
 	if err == nil || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}
 	return p.space(fmt.Errorf("reserve the space: %w", err), keep)
+}
+
+// uninterrupted repeats a system call that a signal, one of Go's own perhaps, broke off.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // free is what the file system has for us: bytes (-1: unknown) and whether it has a name left.
@@ -171,7 +180,7 @@ func (p *part) sync() error {
 	if p.state.Done == p.safe || p.failed {
 		return nil
 	}
-	if err := unix.Fdatasync(int(p.f.Fd())); err != nil {
+	if err := uninterrupted(func() error { return unix.Fdatasync(int(p.f.Fd())) }); err != nil {
 		p.failed = true
 		return p.space(fmt.Errorf("sync %s: %w", p.path+partSuffix, err), 0)
 	}

@@ -122,7 +122,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestExplainGPU: the words of ONNX Runtime 1.31.1 without a GPU (the first five were heard), and of CUDA as its documentation has them.
+// TestExplainGPU: the words of ONNX Runtime 1.31.1 without a GPU (all that name a file, 35 and 100 were heard from its wheel for GPUs), and of CUDA as its documentation has them.
 func TestExplainGPU(t *testing.T) {
 	for words, want := range map[string]struct{ code, says string }{
 		"CUDA execution provider is not enabled in this build. ": {inference.CodeUnavailable, "has no CUDA provider"},

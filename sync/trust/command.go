@@ -89,11 +89,13 @@ func pretendedTime(text string) (func() time.Time, error) {
 	if text == "" {
 		return nil, nil
 	}
-	at, err := time.Parse("2006-01-02 15:04:05", strings.TrimPrefix(text, "@"))
-	if err != nil {
-		return nil, fmt.Errorf("FAKETIME: %w", err)
+	text = strings.TrimPrefix(text, "@")
+	for _, layout := range []string{"2006-01-02 15:04:05-07:00", "2006-01-02 15:04:05"} {
+		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return func() time.Time { return at }, nil
+		}
 	}
-	return func() time.Time { return at }, nil
+	return nil, fmt.Errorf("FAKETIME is %q; it must be a date and a time", text)
 }
 
 func (f commandFlags) download(ctx context.Context, names []string) error {

@@ -1,8 +1,10 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -103,17 +105,17 @@ func covers(r *metadata.DelegatedRole, name string) bool {
 
 // info turns what was signed into what the caller needs.
 func (c *Client) info(name string, t *metadata.TargetFiles) (TargetInfo, error) {
-	sum := t.Hashes["sha256"]
-	if len(sum) != sha256.Size || t.Length < 0 {
-		return TargetInfo{}, fmt.Errorf("%w: target %.200q has no SHA-256 or no length", ErrMalformed, name)
+	short, long := t.Hashes["sha256"], t.Hashes["sha512"]
+	if (len(short) != sha256.Size && len(short) != 0) || (len(long) != sha512.Size && len(long) != 0) || len(short)+len(long) == 0 || t.Length < 0 {
+		return TargetInfo{}, fmt.Errorf("%w: target %.200q has no length, or no SHA-256 and no SHA-512", ErrMalformed, name)
 	}
-	info := TargetInfo{Path: name, Size: t.Length, SHA256: sum.String()}
+	info := TargetInfo{Path: name, Size: t.Length, SHA256: short.String(), SHA512: long.String()}
 	if t.Custom != nil {
 		info.Custom = slices.Clone(*t.Custom)
 	}
 	dir, file := path.Split(name)
 	if c.set.root.Signed.ConsistentSnapshot {
-		file = info.SHA256 + "." + file
+		file = cmp.Or(info.SHA256, info.SHA512) + "." + file
 	}
 	info.URLs = []string{strings.TrimRight(c.conf.TargetsURL, "/") + "/" + escapePath(dir+file)}
 	return info, nil

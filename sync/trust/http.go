@@ -3,6 +3,7 @@ package trust
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -122,15 +123,17 @@ func Matches(t TargetInfo, file string) error {
 
 // check reads at most one byte more than was signed.
 func check(t TargetInfo, r io.Reader) error {
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(r, t.Size+1))
+	short, long := sha256.New(), sha512.New()
+	n, err := io.Copy(io.MultiWriter(short, long), io.LimitReader(r, t.Size+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: target %s: %w", ErrNetwork, t.Path, err)
 	case n != t.Size:
 		return fmt.Errorf("%w: target %s: %d bytes or more where %d were signed", ErrMismatch, t.Path, n, t.Size)
-	case hex.EncodeToString(h.Sum(nil)) != t.SHA256:
-		return fmt.Errorf("%w: target %s: another SHA-256 than was signed", ErrMismatch, t.Path)
+	case t.SHA256 == "" && t.SHA512 == "":
+		return fmt.Errorf("%w: target %s: no digest to hold it against", ErrMismatch, t.Path)
+	case t.SHA256 != "" && hex.EncodeToString(short.Sum(nil)) != t.SHA256, t.SHA512 != "" && hex.EncodeToString(long.Sum(nil)) != t.SHA512:
+		return fmt.Errorf("%w: target %s: another digest than was signed", ErrMismatch, t.Path)
 	}
 	return nil
 }

@@ -43,12 +43,13 @@ type Config struct {
 	Fetch       Fetcher
 }
 
-// TargetInfo is what the repository has signed about one file. The caller downloads it from any of URLs, and may use it only if both
-// length and digest are these.
+// TargetInfo is what the repository has signed about one file. The caller downloads it from any of URLs, and may use it only if the
+// length and every digest that is not empty are these. Our own repositories always have SHA256.
 type TargetInfo struct {
 	Path   string
 	Size   int64
-	SHA256 string          // hex
+	SHA256 string          // hex; empty where the publisher signed only SHA-512
+	SHA512 string          // hex, or empty
 	Custom json.RawMessage // as signed, or nil
 	URLs   []string
 }

@@ -132,6 +132,31 @@ func TestBlackFramesAreFactsAndNeverAClass(t *testing.T) {
 	}
 }
 
+// The camera's own clock goes back every fifteen frames: it is counted, the observation after it says so, and capture times go on.
+func TestFault_V7_JumpsOfTheCamerasClockAreToldAndCounted(t *testing.T) {
+	cmd, env := self("serve")
+	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
+		Cameras: []vision.CameraConfig{{Name: "front", Source: "jump:15", Slot: "main"}},
+		Slots:   []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
+	e.until("three jumps", func(s vision.ClientStats) bool { return len(s.Cameras) == 1 && s.Cameras[0].ClockJumps >= 3 })
+	e.until("observations that say so", func(vision.ClientStats) bool {
+		n := 0
+		for _, o := range e.observations() {
+			if o.Jumped {
+				n++
+			}
+		}
+		return n >= 2
+	})
+	var last int64
+	for _, o := range e.observations() {
+		if o.MonoMS < last {
+			t.Errorf("frame %d was captured at %d ms, after one at %d", o.Frame, o.MonoMS, last)
+		}
+		last = o.MonoMS
+	}
+}
+
 func TestBlackPicturesAreClassifiedAndTheirFactsTold(t *testing.T) {
 	cmd, env := self("serve")
 	dir := pictures(t, 2)

@@ -192,7 +192,7 @@ func card(fps float64) vision.CameraConfig {
 }
 
 // hangOpener is the camera driver "hang:AFTER": a card whose driver hangs in Read after so many frames, "hang:0" from the first;
-// and "dark:AFTER", whose frames are black from then on.
+// "dark:AFTER", whose frames are black from then on; "jump:AFTER", whose own clock goes back each time after so many.
 func hangOpener(_ context.Context, o camera.Options) (camera.Device, error) {
 	var after int
 	if n, _ := fmt.Sscanf(o.Source, "hang:%d", &after); n == 1 {
@@ -201,12 +201,17 @@ func hangOpener(_ context.Context, o camera.Options) (camera.Device, error) {
 	if n, _ := fmt.Sscanf(o.Source, "dark:%d", &after); n == 1 {
 		return &hanging{left: after, dark: true}, nil
 	}
+	if n, _ := fmt.Sscanf(o.Source, "jump:%d", &after); n == 1 {
+		return &hanging{left: 1 << 30, jumps: after}, nil
+	}
 	return nil, camera.ErrNotMine
 }
 
 type hanging struct {
-	left int
-	dark bool
+	left  int
+	dark  bool
+	jumps int // frames after which its own clock goes back; 0: it has none
+	n     int
 }
 
 func (h *hanging) Read(f *camera.Frame) error {
@@ -214,6 +219,9 @@ func (h *hanging) Read(f *camera.Frame) error {
 		select {} // as a native call: nothing ends it
 	}
 	time.Sleep(20 * time.Millisecond)
+	if h.n++; h.jumps > 0 {
+		f.Device = time.Duration(1+h.n%h.jumps) * time.Second / 50
+	}
 	f.Width, f.Height, f.Stride = 64, 48, 192
 	f.Pix = append(f.Pix[:0], make([]byte, 192*48)...)
 	for i := range f.Pix {

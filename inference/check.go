@@ -23,11 +23,14 @@ func (s *Slot) CheckGoldens(ctx context.Context, read func(Golden) (pix []byte, 
 	var wrong error
 	for _, g := range s.golden[:min(len(s.golden), maxGoldens)] {
 		pix, w, h, stride, err := read(g)
-		if err != nil {
+		r := (*Refusal)(nil)
+		if errors.As(err, &r) { // a digest, say, which ends the search for an engine
+			return r
+		} else if err != nil {
 			return &Refusal{Code: CodeGolden, What: fmt.Sprintf("golden picture %s: %v", g.Input, err), NextStep: "pack the bundle again", Err: err}
 		}
 		err = s.CheckGolden(ctx, g, pix, w, h, stride)
-		if r := (*Refusal)(nil); errors.As(err, &r) && r.Code == CodeGolden {
+		if errors.As(err, &r) && r.Code == CodeGolden {
 			wrong = errors.Join(wrong, err) // what is wrong may be worse
 		} else if err != nil {
 			return err

@@ -98,6 +98,9 @@ func TestCheckGoldens(t *testing.T) {
 	}
 	s, _ := goldens(t, bright, nil, 220)
 	wantRefusal(t, s.CheckGoldens(t.Context(), func(Golden) ([]byte, int, int, int, error) { return nil, 0, 0, 0, errors.New("no such file") }), CodeGolden)
+	wantRefusal(t, s.CheckGoldens(t.Context(), func(Golden) ([]byte, int, int, int, error) {
+		return nil, 0, 0, 0, Refuse(CodeDigest, "fetch it again", "another picture")
+	}), CodeDigest)
 	s, read := goldens(t, failsLater, nil, 220)
 	if err := s.CheckGoldens(t.Context(), read); err == nil || !strings.Contains(err.Error(), "the device went away") || errors.As(err, new(*Refusal)) {
 		t.Errorf("the engine's own error became %v", err)

@@ -30,20 +30,18 @@ func (s *Slot) CheckGoldens(ctx context.Context, read func(Golden) (pix []byte, 
 			return &Refusal{Code: CodeGolden, What: fmt.Sprintf("golden picture %s: %v", g.Input, err), NextStep: "pack the bundle again", Err: err}
 		}
 		err = s.CheckGolden(ctx, g, pix, w, h, stride)
-		if errors.As(err, &r) && r.Code == CodeGolden {
-			wrong = errors.Join(wrong, err) // what is wrong may be worse
-		} else if err != nil {
+		if err != nil && (!errors.As(err, &r) || r.Code != CodeGolden) {
 			return err
+		}
+		if wrong == nil {
+			wrong = err // the rest is looked at all the same: a constant model says more
 		}
 		answers = append(answers, slices.Clone(s.decode.real))
 	}
 	if err := s.constant(ctx, answers); err != nil {
 		return err
 	}
-	if all, ok := wrong.(interface{ Unwrap() []error }); ok {
-		return all.Unwrap()[0]
-	}
-	return nil
+	return wrong
 }
 
 // constant refuses a model that answers every picture alike. The golden pictures may be of one kind and the model sure of itself,

@@ -21,10 +21,16 @@ type step struct {
 // For other sources it does nothing and returns nil: there the newest frame is wanted when the model is free, not one prepared before.
 // It returns io.EOF after the last frame has been told, or an error when there is nobody to tell any more.
 func (c *cam) ahead(ctx context.Context) error {
-	if c.slot == nil || c.source.Stats().Live {
+	if c.slot == nil || c.slot.candidate.Load() != nil || c.source.Stats().Live {
 		return nil
 	}
+	c.slot.turn.Lock()
 	m := c.slot.announced()
+	if m != nil {
+		m.users.Add(1)
+		defer m.users.Done()
+	}
+	c.slot.turn.Unlock()
 	if m == nil {
 		return nil
 	}
@@ -41,7 +47,7 @@ func (c *cam) ahead(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		defer close(ready)
-		ended <- c.prepare(ctx, free, ready)
+		ended <- c.prepare(ctx, m, free, ready)
 	}()
 	for w := range ready {
 		c.conclude(ctx, m, w)
@@ -53,15 +59,21 @@ func (c *cam) ahead(ctx context.Context) error {
 		}
 		free <- w
 	}
-	if err := <-ended; !errors.Is(err, io.EOF) {
-		return errGone
+	switch err := <-ended; {
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	case errors.Is(err, errSwitch):
+		return nil
 	}
-	return io.EOF
+	return errGone
 }
 
-// prepare reads frames and preprocesses them until the source or ctx ends.
-func (c *cam) prepare(ctx context.Context, free <-chan *step, ready chan<- *step) error {
+// prepare reads frames and preprocesses them for m until the source or ctx ends, or the slot's model changes.
+func (c *cam) prepare(ctx context.Context, m *model, free <-chan *step, ready chan<- *step) error {
 	for {
+		if c.slot.model.Load() != m || c.slot.candidate.Load() != nil {
+			return errSwitch
+		}
 		var w *step
 		select {
 		case w = <-free:
@@ -87,7 +99,7 @@ func (c *cam) prepare(ctx context.Context, free <-chan *step, ready chan<- *step
 
 // conclude infers a prepared frame and completes its observation.
 func (c *cam) conclude(ctx context.Context, m *model, w *step) {
-	c.s.turn(ctx, c.slot, m, &w.frame, w.obs, func(ctx context.Context) (inference.Result, error) {
+	c.s.turn(ctx, c.slot, m, &w.frame, w.obs, func(ctx context.Context, _ *model) (inference.Result, error) {
 		if w.err != nil {
 			return inference.Result{}, w.err
 		}

@@ -32,6 +32,7 @@ type ClientConfig struct {
 	EngineRetry      time.Duration // an engine that was lost is first tried again after so long, then after twice as long, …; default 5 s
 
 	OnObservation func(Observation) // called in order, never two at a time; must not block
+	OnShadow      func(Shadow)      // what a staged candidate said; must not block
 	OnChange      func(ClientStats) // state changed: connected, lost (with cause), ready, refused; must not block or call the Client
 
 	Log *slog.Logger // also gets the child's stderr; nil is slog.Default
@@ -112,9 +113,12 @@ type Client struct {
 	bounds    map[string]float64 // of SetPace: camera → frames a second
 	boundsSet uint64             // times they changed
 	courses   map[string]*course // by slot: the engines it has and had
-	plugs     plugs
-	startErr  error         // the last start failed in a way that waiting will not mend
-	changed   chan struct{} // closed at the next change
+
+	candidates map[string]*contender // by slot: staged beside the live model
+	cleared    map[string]bool       // slots whose model was changed: what its predecessor did to processes is forgotten
+	plugs      plugs
+	startErr   error         // the last start failed in a way that waiting will not mend
+	changed    chan struct{} // closed at the next change
 
 	single bool                  // one process, and the end: for trials and looks
 	look   chan<- []EngineReport // wants a look at every engine; nil: nobody does
@@ -159,7 +163,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		k.slots[s.Slot] = s
 		courses[s.Slot] = &course{}
 	}
-	return &Client{courses: courses, cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
+	return &Client{courses: courses, candidates: map[string]*contender{}, cleared: map[string]bool{}, cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
 		stats: ClientStats{State: StateStopped, Since: time.Now(), ByCause: map[string]uint64{}}}, nil
 }
 

@@ -30,6 +30,8 @@ type loss struct {
 	engine        string // which engine of slot was in use; empty: none is to blame
 	suspect       string // slot whose accelerator may have done it, where nothing is known; empty: none
 	planned       bool   // nothing failed
+	candidate     string // slot whose candidate is to blame
+	outside       bool   // somebody outside killed it
 	at            time.Time
 }
 

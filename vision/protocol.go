@@ -34,12 +34,18 @@ const (
 	kindEnded
 	kindEngineLost
 	kindEngines
+	kindStaged
+	kindPromoted
+	kindShadow
 
-	kindConfigure kind = iota + 53
+	kindConfigure kind = iota + 50
 	kindRetry
 	kindSnapshot
 	kindClassify
 	kindPace
+	kindStage
+	kindPromote
+	kindDiscard
 )
 
 // limit is the largest payload of a kind, −1 for a kind that does not exist.
@@ -47,7 +53,7 @@ func (k kind) limit() int {
 	switch {
 	case k == kindPicture:
 		return maxPicture
-	case k >= kindHello && k <= kindEngines, k >= kindConfigure && k <= kindPace:
+	case k >= kindHello && k <= kindShadow, k >= kindConfigure && k <= kindDiscard:
 		return maxJSON
 	}
 	return -1
@@ -105,6 +111,38 @@ type engineLost struct {
 	Slot   string `json:"slot"`
 	Engine string `json:"engine"`
 	Reason string `json:"reason"`
+}
+
+// stage asks for a candidate beside the live model of a slot; staged answers it.
+type stage struct {
+	ID     uint64     `json:"id"`
+	Config SlotConfig `json:"config"`
+	Share  float64    `json:"share"` // of the cameras' time that it may take
+}
+
+type staged struct {
+	ID      uint64   `json:"id"`
+	Refused *Refused `json:"refused,omitempty"`
+	Model   string   `json:"model,omitempty"`
+	Engine  string   `json:"engine,omitempty"`
+	Device  string   `json:"device,omitempty"`
+	LoadMS  float64  `json:"load_ms"`
+}
+
+// promote asks for the candidate to take the live model's place; promoted answers it, before any observation of the new model.
+// With kindDiscard it asks for the candidate to be dropped.
+type promote struct {
+	ID   uint64 `json:"id"`
+	Slot string `json:"slot"`
+}
+
+type promoted struct {
+	ID     uint64 `json:"id"`
+	Slot   string `json:"slot"`
+	Error  string `json:"error,omitempty"`
+	Model  string `json:"model,omitempty"`
+	Engine string `json:"engine,omitempty"`
+	Device string `json:"device,omitempty"`
 }
 
 // engines answers a look.

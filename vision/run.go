@@ -27,10 +27,16 @@ func (c *Client) Run(ctx context.Context) error {
 // answer learns from the end of a process, tells of it, and says how long to wait before the next one.
 func (c *Client) answer(l *loss, s *session, h *history) (wait time.Duration) {
 	if l.planned {
+		c.loseCandidates(l)
 		c.log.Info("heron-vision is replaced", "reason", l.reason)
 		return 0
 	}
 	now := time.Now()
+	if c.loseCandidates(l) { // the live model goes on without it
+		l.reason += "; going on without the candidate"
+		c.lost(l, s, h, 0)
+		return 0
+	}
 	if c.loseEngine(l, now) {
 		h.forget(s, now)
 		h.failures = 0
@@ -73,6 +79,10 @@ func (s *session) begin(h *history) {
 	m := configure{Config: c.cfg.Config, SoftLoad: c.cfg.LoadTimeout * 3 / 4, SoftInference: c.cfg.InferenceTimeout * 3 / 4}
 	c.mu.Lock()
 	c.session, c.startErr = s, nil
+	for slot := range c.cleared {
+		delete(h.slots, slot)
+	}
+	clear(c.cleared)
 	m.Avoid, m.Look = c.avoided(), c.look != nil
 	c.plugs.changed(time.Now()) // what is there before the models are loaded is not new
 	m.Pace, s.boundsTold = pacing{c.bounds}, c.boundsSet

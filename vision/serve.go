@@ -75,12 +75,14 @@ type server struct {
 	lossless atomic.Int32 // cameras that have not ended
 }
 
-// slot is a model slot: its model is loaded once and stays for the life of the process.
+// slot is a model slot: its model is loaded once, and stays until a candidate takes its place.
 type slot struct {
 	cfg   SlotConfig
 	turn  sync.Mutex    // cameras take turns; a Mutex hands itself to the longest waiter once one has waited a millisecond
 	ready chan struct{} // closed when heron has been told of the model
 	model atomic.Pointer[model]
+
+	candidate atomic.Pointer[candidate] // beside it; nil: there is none
 }
 
 // announced is the model once heron knows of it: before that no observation may name it. nil: there is none yet.
@@ -98,6 +100,7 @@ type model struct {
 	*inference.Slot
 	id, engine string
 	loadMS     float64
+	users      sync.WaitGroup // pipelines that hold it
 }
 
 // read takes heron's messages. It never waits for anything but the socket: the end of the connection must be seen while everything else hangs.
@@ -155,6 +158,8 @@ func (s *server) handle(ctx context.Context, conn net.Conn, k kind, b []byte) er
 		}
 		s.request(func() { s.snapshot(ctx, m) })
 		return nil
+	case kindStage, kindPromote, kindDiscard:
+		return s.takeCandidate(ctx, k, b)
 	case kindPace:
 		return s.takePace(b)
 	case kindClassify:
@@ -245,7 +250,7 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 	if !s.say(kindLoading, loading{Slot: sl.cfg.Slot}) {
 		return
 	}
-	m, err := s.open(ctx, sl.cfg)
+	m, err := s.open(ctx, sl.cfg, false)
 	if err != nil {
 		s.say(kindRefused, refusal(sl.cfg.Slot, err))
 		return
@@ -266,7 +271,8 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 	}
 }
 
-func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
+// open loads a model. A candidate's loading is not told step by step: the live model goes on meanwhile.
+func (s *server) open(ctx context.Context, c SlotConfig, candidate bool) (*model, error) {
 	b, err := inference.ReadBundle(c.Bundle, c.Engines)
 	if err != nil {
 		return nil, err
@@ -279,7 +285,11 @@ func (s *server) open(ctx context.Context, c SlotConfig) (*model, error) {
 		order = append(order, candidate.Engine)
 	}
 	m, err := inference.OpenSlot(ctx, b, s.d.Engines, inference.Opening{Threads: c.Threads, Spin: c.Spin, Avoid: s.c.Avoid[c.Slot], Within: s.c.SoftLoad,
-		Trying: func(engine string) { s.say(kindLoading, loading{Slot: c.Slot, Engine: engine, Engines: order}) },
+		Trying: func(engine string) {
+			if !candidate {
+				s.say(kindLoading, loading{Slot: c.Slot, Engine: engine, Engines: order})
+			}
+		},
 		Check: func(ctx context.Context, m *inference.Slot) error {
 			m.ResizeWith(s.d.Resize)
 			if err := s.checkGolden(ctx, c.Bundle, m); err != nil || !accelerated(m) {
@@ -368,6 +378,9 @@ func (s *server) beat() beat {
 	}
 	for _, c := range s.c.Slots {
 		st := SlotStats{Slot: c.Slot}
+		if k := s.slots[c.Slot].candidate.Load(); k != nil {
+			st.Candidate, st.CandidateRunning = k.id, k.Running().Seconds()
+		}
 		if m := s.slots[c.Slot].model.Load(); m != nil {
 			in := m.Stats()
 			st.Model, st.Engine, st.Running, st.Inferred, st.Errors = m.id, m.engine, in.Running.Seconds(), in.Inferred, in.Errors

@@ -36,9 +36,10 @@ type session struct {
 	requests   map[uint64]chan any
 	nextID     uint64
 	ended      bool
-	boundsTold uint64 // Client.boundsSet when the process was told
-	gone       error  // why requests cannot be answered any more
-	trial      *trial // of an engine; watch's goroutine alone uses it
+	boundsTold uint64      // Client.boundsSet when the process was told
+	gone       error       // why requests cannot be answered any more
+	trial      *trial      // of an engine; watch's goroutine alone uses it
+	end        chan string // a wish that the process be replaced, with the reason
 }
 
 // slotProgress is how far one slot has come in this process.
@@ -47,6 +48,7 @@ type slotProgress struct {
 	loaded        bool
 	model, engine string
 	accelerated   bool
+	earlier       [2]string // model and engine before a promotion: an observation of theirs may still be on its way
 	firstObs      time.Time
 	lastObs       time.Time
 	retryAt       time.Time // of a refused one
@@ -55,7 +57,7 @@ type slotProgress struct {
 func newSession(c *Client, conn net.Conn, proc *process) *session {
 	now := time.Now()
 	s := &session{c: c, conn: conn, proc: proc, w: newWriter(conn, time.Second), begun: now, progress: now, lastBeat: now,
-		slots: map[string]*slotProgress{}, fresh: map[string]time.Time{}, requests: map[uint64]chan any{}, places: make(chan struct{}, maxInFlight)}
+		slots: map[string]*slotProgress{}, fresh: map[string]time.Time{}, requests: map[uint64]chan any{}, places: make(chan struct{}, maxInFlight), end: make(chan string, 1)}
 	for name := range c.known.slots {
 		s.slots[name] = &slotProgress{}
 	}
@@ -106,6 +108,8 @@ func (s *session) watch(ctx context.Context, h *history, read <-chan error) (*lo
 			return nil, ctx.Err()
 		case err := <-read:
 			return s.lostReader(err), nil
+		case why := <-s.end:
+			return &loss{cause: CauseReturn, planned: true, reason: why}, nil
 		case err := <-s.results():
 			if l := s.tried(err); l != nil {
 				return l, nil
@@ -169,7 +173,7 @@ func (s *session) explainExit(l *loss) {
 		how, killed := s.proc.end()
 		l.reason = s.name() + " " + how
 		if killed {
-			l.slot, l.loading, l.engine, l.suspect = "", false, "", ""
+			l.slot, l.loading, l.engine, l.suspect, l.outside = "", false, "", "", true
 		}
 	} else if !s.hello {
 		l.reason += " before saying hello (too many connections, or it cannot start: see its log)"
@@ -238,6 +242,12 @@ func (s *session) handle(k kind, m any) error {
 		return s.onEngineLost(m)
 	case *engines:
 		return s.onEngines(m)
+	case *staged:
+		return s.answer(m.ID, m)
+	case *promoted:
+		return s.onPromoted(m)
+	case *Shadow:
+		return s.onShadow(m)
 	}
 	s.c.mu.Lock()
 	s.ended = true
@@ -291,7 +301,8 @@ func (s *session) onObservation(o *Observation) error {
 	s.c.mu.Lock()
 	cam, ok := s.c.known.cameras[o.Camera]
 	slot := s.slots[o.Slot]
-	if !ok || cam.Slot != o.Slot || slot == nil || !slot.loaded || o.Model != slot.model || o.Engine != slot.engine {
+	if !ok || cam.Slot != o.Slot || slot == nil || !slot.loaded ||
+		(o.Model != slot.model || o.Engine != slot.engine) && (o.Model == "" || [2]string{o.Model, o.Engine} != slot.earlier) {
 		s.c.mu.Unlock()
 		return badf("observation of camera %.40q, slot %.40q, model %.40q, engine %.40q, which was not configured or announced", o.Camera, o.Slot, o.Model, o.Engine)
 	}

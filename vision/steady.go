@@ -30,7 +30,7 @@ func (s *server) testEngine(ctx context.Context, sl *slot, m *model) {
 			return
 		}
 		sl.turn.Lock()
-		ok := s.steady(ctx, sl, m, "")
+		ok := sl.model.Load() == m && s.steady(ctx, sl, m, "")
 		sl.turn.Unlock()
 		if !ok {
 			return

@@ -109,6 +109,10 @@ func (s *session) slowInference(time.Time, *history) *loss {
 		if p.accelerated && s.c.courses[slot.Slot].alternative(p.engine) {
 			limit = min(limit, acceleratorTimeout)
 		}
+		if slot.CandidateRunning > limit.Seconds() {
+			return &loss{cause: CauseInference, candidate: slot.Slot,
+				reason: fmt.Sprintf("%s: an inference of the candidate %s has taken %.1f s, more than %v", s.name(), slot.Candidate, slot.CandidateRunning, limit)}
+		}
 		if slot.Running <= limit.Seconds() {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"time"
@@ -27,6 +28,11 @@ type StatusError struct{ Code int }
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("the server answers %d %s", e.Code, http.StatusText(e.Code))
+}
+
+// Is makes it fs.ErrNotExist where the server has no such file. 403 is what an object store says that hides what it has.
+func (e *StatusError) Is(target error) bool {
+	return target == fs.ErrNotExist && (e.Code == http.StatusNotFound || e.Code == http.StatusForbidden || e.Code == http.StatusGone)
 }
 
 // BudgetError: the budget allows nothing now. What is fetched stays; try again in Wait, or when the budget says so if it is 0.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -147,7 +148,7 @@ func TestFault_U3_DripAndStall(t *testing.T) {
 				t.Errorf("it took %v", d)
 			}
 			start = time.Now()
-			if _, err := c.Bytes(limit(t), url, 200_000); err == nil || time.Since(start) > 20*time.Second {
+			if _, err := c.Get(limit(t), url, 200_000); err == nil || time.Since(start) > 20*time.Second {
 				t.Errorf("small: %v after %v", err, time.Since(start))
 			}
 		})
@@ -210,7 +211,7 @@ func TestFault_U3_GzipBomb(t *testing.T) {
 	if err := c.File(limit(t), r); err == nil || !strings.Contains(err.Error(), `encoded as "gzip"`) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Bytes(limit(t), url, 1<<20); err == nil || !strings.Contains(err.Error(), `encoded as "gzip"`) {
+	if _, err := c.Get(limit(t), url, 1<<20); err == nil || !strings.Contains(err.Error(), `encoded as "gzip"`) {
 		t.Errorf("got %v", err)
 	}
 	if got := c.Stats().Received; got != 0 || asked.Load() != "identity" {
@@ -229,11 +230,20 @@ func TestFault_U7_StatusCodes(t *testing.T) {
 		if err := c.File(limit(t), r); !errors.As(err, &status) || status.Code != code {
 			t.Errorf("%d: %v", code, err)
 		}
-		if n := len(o.requests()); n != tries {
+		if absent := code == 403 || code == 404 || code == 410; absent != errors.Is(getError(t, c, url), fs.ErrNotExist) {
+			t.Errorf("%d: not there is %v", code, !absent)
+		}
+		if n := len(o.requests()) / 2; n != tries {
 			t.Errorf("%d: asked %d times, want %d", code, n, tries)
 		}
 		only(t, r)
 	}
+}
+
+func getError(t *testing.T, c *Client, url string) error {
+	t.Helper()
+	_, err := c.Get(limit(t), url, 100)
+	return err
 }
 
 func TestFault_U7_ServerThatComesBack(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -85,7 +86,7 @@ func TestWhatCannotBeAskedIsRefusedBeforeAnyRequest(t *testing.T) {
 		if err := c.File(limit(t), r); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v", url, err)
 		}
-		if _, err := c.Bytes(limit(t), url, 1); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := c.Get(limit(t), url, 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", url, err)
 		}
 		if _, err := c.Put(limit(t), url, strings.NewReader("x"), 1, "text/plain"); err == nil || !strings.Contains(err.Error(), want) {
@@ -127,17 +128,17 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-func TestBytes(t *testing.T) {
+func TestGet(t *testing.T) {
 	o := &object{data: []byte(`{"signed":{}}`)}
 	url := serve(t, o)
 	c := client(t, nil, url)
-	if b, err := c.Bytes(limit(t), url+"/1.root.json", 100); err != nil || !bytes.Equal(b, o.data) {
+	if b, err := c.Get(limit(t), url+"/1.root.json", 100); err != nil || !bytes.Equal(b, o.data) {
 		t.Errorf("%q, %v", b, err)
 	}
-	if b, err := c.Bytes(limit(t), url+"/1.root.json", int64(len(o.data))); err != nil || !bytes.Equal(b, o.data) {
+	if b, err := c.Get(limit(t), url+"/1.root.json", int64(len(o.data))); err != nil || !bytes.Equal(b, o.data) {
 		t.Errorf("to the byte: %q, %v", b, err)
 	}
-	if _, err := c.Bytes(limit(t), url, 12); !errors.Is(err, ErrSize) {
+	if _, err := c.Get(limit(t), url, 12); !errors.Is(err, ErrSize) {
 		t.Errorf("one byte too many: %v", err)
 	}
 	o.before = func(w http.ResponseWriter, r *http.Request) bool {
@@ -146,7 +147,7 @@ func TestBytes(t *testing.T) {
 		return true
 	}
 	var status *StatusError
-	if _, err := c.Bytes(limit(t), url, 12); !errors.As(err, &status) || status.Code != 404 || errors.Is(err, ErrPortal) {
+	if _, err := c.Get(limit(t), url, 12); !errors.As(err, &status) || status.Code != 404 || errors.Is(err, ErrPortal) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("none there: %v", err)
 	}
 	if n := len(o.requests()); n != 4 {
@@ -159,7 +160,7 @@ func TestBytes(t *testing.T) {
 			}
 		}
 	}
-	if _, err := c.Bytes(limit(t), url, 1<<20); !errors.Is(err, ErrSize) {
+	if _, err := c.Get(limit(t), url, 1<<20); !errors.Is(err, ErrSize) {
 		t.Errorf("endless: %v", err)
 	}
 	if got := c.Stats().Received; got > 2<<20 {
@@ -265,7 +266,7 @@ func TestAbsentURLQueriesInErrorsAndLogs(t *testing.T) {
 		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}, url, "https://127.0.0.1:1")
 	for _, u := range []string{url + "/cut?sig=SECRET", url + "/redirect?sig=SECRET", url + "/500?sig=SECRET", "https://127.0.0.1:1/refused?sig=SECRET"} {
-		_, err := c.Bytes(limit(t), u, 10)
+		_, err := c.Get(limit(t), u, 10)
 		if err == nil || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%v", err)
 		}
@@ -303,16 +304,16 @@ func TestClientCertificateIsShownAndReadAnew(t *testing.T) {
 	write(t, dir+"/cert", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	write(t, dir+"/key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	c := client(t, func(c *Config) { c.TLS = TLSFiles{CA: dir + "/cert", Cert: dir + "/cert", Key: dir + "/key"} }, s.URL)
-	if b, err := c.Bytes(limit(t), s.URL, 100); err != nil || !bytes.Equal(b, o.data) {
+	if b, err := c.Get(limit(t), s.URL, 100); err != nil || !bytes.Equal(b, o.data) {
 		t.Errorf("%q, %v", b, err)
 	}
 	c.Close() // the next connection reads the files again
 	write(t, dir+"/key", nil)
-	if _, err := c.Bytes(limit(t), s.URL, 100); err == nil || !strings.Contains(err.Error(), dir+"/cert") {
+	if _, err := c.Get(limit(t), s.URL, 100); err == nil || !strings.Contains(err.Error(), dir+"/cert") {
 		t.Errorf("got %v", err)
 	}
 	without := client(t, func(c *Config) { c.TLS.CA = dir + "/cert" }, s.URL)
-	if _, err := without.Bytes(limit(t), s.URL, 100); err == nil {
+	if _, err := without.Get(limit(t), s.URL, 100); err == nil {
 		t.Error("let in without a certificate")
 	}
 }

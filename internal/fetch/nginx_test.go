@@ -130,10 +130,10 @@ func TestNginx(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	var status *StatusError
-	if _, err := c.Bytes(limit(t), url+"/busy", 100); !errors.As(err, &status) || status.Code != 503 {
+	if _, err := c.Get(limit(t), url+"/busy", 100); !errors.As(err, &status) || status.Code != 503 {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Bytes(limit(t), url+"/none.json", 100); !errors.As(err, &status) || status.Code != 404 {
+	if _, err := c.Get(limit(t), url+"/none.json", 100); !errors.As(err, &status) || status.Code != 404 {
 		t.Errorf("got %v", err)
 	}
 	lines := log()

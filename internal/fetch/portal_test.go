@@ -48,7 +48,7 @@ func TestFault_N10_CaptivePortal(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			only(t, r)
-			if b, err := c.Bytes(limit(t), url, 5000); !errors.Is(err, ErrPortal) || b != nil {
+			if b, err := c.Get(limit(t), url, 5000); !errors.Is(err, ErrPortal) || b != nil {
 				t.Errorf("small: %q, %v", b, err)
 			}
 			if s := c.Stats(); s.Portals != 2 || s.Retries != 0 {
@@ -72,12 +72,12 @@ func TestFault_N10_HijackedTLS(t *testing.T) {
 		only(t, r)
 	}
 	c = client(t, nil, url) // the right name, an authority that we do not know
-	if _, err := c.Bytes(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the authority not configured") {
+	if _, err := c.Get(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the authority not configured") {
 		t.Errorf("got %v", err)
 	}
 	late := time.Now().AddDate(90, 0, 0)
 	c = client(t, func(c *Config) { c.TLS.CA, c.Now = ca, func() time.Time { return late } }, url)
-	if _, err := c.Bytes(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the clock may be wrong") {
+	if _, err := c.Get(limit(t), url, 10); err == nil || !strings.Contains(err.Error(), "the clock may be wrong") {
 		t.Errorf("got %v", err)
 	}
 	if n := len(o.requests()); n != 0 {

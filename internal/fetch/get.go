@@ -8,9 +8,9 @@ import (
 	"net/url"
 )
 
-// Bytes gets a small file, of at most max bytes, into memory. Its content is not verified: it is for metadata that carries signatures.
-// More than max bytes is ErrSize; an answer that is not the file is a StatusError (404: there is none).
-func (c *Client) Bytes(ctx context.Context, rawURL string, max int64) ([]byte, error) {
+// Get gets a small file, of at most max bytes, into memory. Its content is not verified: it is for metadata that carries signatures.
+// More than max bytes is ErrSize; an answer that is not the file is a StatusError, which is fs.ErrNotExist too where there is none.
+func (c *Client) Get(ctx context.Context, rawURL string, max int64) ([]byte, error) {
 	u, err := c.parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)

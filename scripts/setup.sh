@@ -3,7 +3,7 @@
 # usage: scripts/setup.sh PART…     parts: go, build, test, bench
 #   go     checks the Go toolchain and fetches the modules
 #   build  C++ compiler, OpenCV, GStreamer's plugins, ONNX Runtime
-#   test   Mosquitto and strace
+#   test   Mosquitto, strace, an RTSP server
 #   bench  what the figures need besides
 . "$(dirname "$0")/env.sh"
 
@@ -136,6 +136,8 @@ PY
 part_test() {
   command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null || install "Mosquitto" mosquitto mosquitto-clients
   command -v strace >/dev/null || install "strace" strace
+  /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null && has_file "/usr/lib/*/gstreamer-1.0/libgstx264.so" && command -v gst-inspect-1.0 >/dev/null ||
+    install "an RTSP server (GStreamer's)" python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad gstreamer1.0-tools
 }
 
 part_bench() {

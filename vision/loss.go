@@ -78,7 +78,9 @@ func (h *history) add(l *loss, s *session, now time.Time) time.Duration {
 	case CauseBeat:
 		h.beats++
 	case CauseStall:
-		h.stalls[l.camera]++
+		h.stalls[l.camera]++ // its deadline grows, which is back-off enough: the other cameras need not wait
+		h.failures--
+		return 0
 	}
 	if l.slot != "" && h.strike(l, now) {
 		h.failures = 1 // the culprit is found: the others need not wait

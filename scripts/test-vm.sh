@@ -26,7 +26,7 @@ done
 
 : >"$VM/console.log"
 : >"$VM/cases.log"
-say "vm: $(wc -w <<<"$wanted") cases in an emulated machine, five minutes at most times; what the programs say is in ${VM#"$ROOT"/}/console.log"
+say "vm: $(wc -w <<<"$wanted") cases in an emulated machine, some five minutes in all; what the programs say is in ${VM#"$ROOT"/}/console.log"
 start=$SECONDS
 timeout -k 5 "$LIMIT" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1536 -display none -monitor none -no-reboot -nic none \
   -kernel "$VM/packages/vmlinuz" -initrd "$VM/initrd" -append "console=ttyS0 panic=-1 quiet heron_cases=$(IFS=,; echo "$*")" \

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,55 @@ func stderr(err error) string {
 		return string(e.Stderr)
 	}
 	return ""
+}
+
+// trial: heron camera test opens the camera, measures it and saves a picture. It judges a camera on a board; here only what it did counts.
+func trial(r *rig) (string, error) {
+	if err := r.plug(0); err != nil {
+		return "", err
+	}
+	conf, err := r.configure(filepath.Join(programs, "heron-vision"), camera("front", "usb:"+cameraName))
+	if err != nil {
+		return "", err
+	}
+	saved := filepath.Join(r.dir, "front.jpg")
+	out, err := exec.Command(filepath.Join(programs, "heron"), "camera", "test", "front", "--config", conf, "--save", saved, "--json").Output()
+	var report struct {
+		Frames        uint64
+		FPS           float64
+		Width, Height int
+	}
+	if jerr := json.Unmarshal(out, &report); jerr != nil {
+		return "", fmt.Errorf("heron camera test --json: %v: %w; %.200s %s", err, jerr, out, stderr(err))
+	}
+	picture, perr := os.Stat(saved)
+	if report.Frames == 0 || fmt.Sprintf("%dx%d", report.Width, report.Height) != size || perr != nil || picture.Size() < 1000 {
+		return "", fmt.Errorf("heron camera test --json: %v, picture: %v; %.600s", err, perr, out)
+	}
+	return fmt.Sprintf("%d frames, %.1f a second, %dx%d, a picture of %d bytes (%v)", report.Frames, report.FPS, report.Width, report.Height, picture.Size(), judged(err)), nil
+}
+
+func judged(err error) string {
+	if err != nil {
+		return "exit code 1: it finds fault with this slow machine"
+	}
+	return "exit code 0"
+}
+
+// controls: the camera's own settings are those of the configuration, and what sets them automatically is off.
+func controls(r *rig) (string, error) {
+	if err := r.plug(0); err != nil {
+		return "", err
+	}
+	with := strings.TrimSuffix(camera("front", "usb:"+cameraName), "}") + ", controls: {gain: 57}}"
+	if err := r.start(with); err != nil {
+		return "", err
+	}
+	out, err := exec.Command("v4l2-ctl", "-d", "/dev/video0", "-C", "gain_automatic,gain").Output()
+	if got := oneLine(string(out)); err != nil || got != "gain_automatic: 0 gain: 57" {
+		return "", fmt.Errorf("controls.gain is 57; the camera says %q: %v", got, err)
+	}
+	return "the camera's gain is 57 as configured, and no longer automatic", nil
 }
 
 // frames: size and rate are as asked for, and what is classified is what the camera shows now.

@@ -24,6 +24,8 @@ type testCase struct {
 func cases() []testCase {
 	return []testCase{
 		{"list", list},
+		{"test", trial},
+		{"controls", controls},
 		{"frames", frames},
 		{"stall", stall},
 		{"error", streamError},

@@ -443,6 +443,19 @@ func harmless(got, whole []byte) bool {
 	return a >= 0 && b >= 0 && bytes.Equal(got[a:], whole[b:])
 }
 
+// Before any signature is looked at: what the library below does not survive must be a refusal all the same.
+func TestFault_U4_HostileMirrorSendsNulls(t *testing.T) {
+	const head = `{"signed":{"_type":"targets","spec_version":"1.0.31","version":1,"expires":"2030-01-01T00:00:00Z",`
+	for _, body := range []string{`"targets":{"a":null}}`, `"targets":null}`, `"targets":{},"delegations":null}`, `"targets":{},"delegations":{"keys":{"a":null},"roles":null}}`,
+		`"targets":{},"delegations":{"keys":null,"roles":[null]}}`} {
+		s := newSim(t)
+		s.put("1.targets", []byte(head+body+`,"signatures":[]}`))
+		if err := s.client(t.TempDir()).Refresh(context.Background()); err == nil {
+			t.Errorf("%s was trusted", body)
+		}
+	}
+}
+
 func TestFault_U5_CacheDamagedOrGone(t *testing.T) {
 	s := newSim(t)
 	s.delegate("targets", "bottles", true, "bottles/*")

@@ -64,7 +64,8 @@ func ringFor(d *metadata.Delegations, role string) (keyring, error) {
 
 // check counts the distinct keys of the ring that signed doc, a *metadata.Metadata. Keys of a kind that this client does not know are
 // passed over (their signatures do not count) rather than fatal: a newer publisher may have added one beside the old.
-func (k keyring) check(role string, doc any) error {
+func (k keyring) check(role string, doc any) (err error) {
+	defer guard(&err)
 	ring := &metadata.Metadata[metadata.RootType]{}
 	ring.Signed.Keys = map[string]*metadata.Key{}
 	use := &metadata.Role{Threshold: k.threshold}
@@ -79,6 +80,14 @@ func (k keyring) check(role string, doc any) error {
 		return fmt.Errorf("%w: %s: %w", ErrThreshold, role, err)
 	}
 	return nil
+}
+
+// guard turns a panic of go-tuf into a refusal: version 2.4.2 has some that a mirror can reach before any signature has been checked,
+// such as a target that is null.
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", ErrMalformed, r)
+	}
 }
 
 // usable says whether a signature of the key can be checked without a panic in the library below.
@@ -97,8 +106,9 @@ func usable(key *metadata.Key) bool {
 }
 
 // parse decodes one metadata file of the kind T and checks what must hold whatever the role.
-func parse[T metadata.Roles](role string, data []byte) (*metadata.Metadata[T], error) {
-	doc, err := (&metadata.Metadata[T]{}).FromBytes(data)
+func parse[T metadata.Roles](role string, data []byte) (doc *metadata.Metadata[T], err error) {
+	defer guard(&err)
+	doc, err = (&metadata.Metadata[T]{}).FromBytes(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, role, err)
 	}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// repoOf is a folder with a passphrase file and a bundle, and heron fleet repo over it.
+func repoOf(t *testing.T) (dir string, run func(args ...string) (string, string, int)) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, data := range map[string]string{"phrase": "a test's passphrase\n", "bottles-1.4.2.tar.zst": "one", "bottles-1.5.0.tar.zst": "two"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, func(args ...string) (string, string, int) {
+		t.Helper()
+		return heron(t, append([]string{"fleet", "repo", "--repo", filepath.Join(dir, "repo"), "--passphrase-file", filepath.Join(dir, "phrase")}, args...)...)
+	}
+}
+
+func TestFleetRepoFromNothingToVerified(t *testing.T) {
+	dir, run := repoOf(t)
+	steps := [][]string{{"init"}, {"add", filepath.Join(dir, "bottles-1.4.2.tar.zst")}, {"add", filepath.Join(dir, "bottles-1.5.0.tar.zst"), "--as", "cans/9"}, {"rotate", "timestamp"}, {"refresh"}}
+	for _, step := range steps {
+		if out, errOut, code := run(step...); code != exitOK || !strings.Contains(out, "published") {
+			t.Fatalf("%v: %d %s%s", step, code, out, errOut)
+		}
+	}
+	out, errOut, code := run("verify", "--json")
+	var v verified
+	if err := json.Unmarshal([]byte(out), &v); code != exitOK || err != nil || v.Targets != 2 || v.Bytes != 6 || len(v.Roles) != 6 {
+		t.Fatalf("%d %v %s%s", code, err, out, errOut)
+	}
+	for _, r := range v.Roles {
+		if r.Days < 2.9 || r.Version < 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "repo", "public", "targets", "bottles", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("0ne"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := run("verify"); code != exitFailed || !strings.Contains(errOut, "bottles/1.4.2") {
+		t.Errorf("a changed target: %d %s", code, errOut)
+	}
+}
+
+func TestFleetRepoSaysWhatIsWrong(t *testing.T) {
+	dir, run := repoOf(t)
+	if _, errOut, code := run("add", filepath.Join(dir, "bottles-1.4.2.tar.zst")); code != exitFailed || !strings.Contains(errOut, "fleet repo init") {
+		t.Errorf("no repository: %d %s", code, errOut)
+	}
+	if _, errOut, code := run("add", filepath.Join(dir, "phrase")); code != exitUsage || !strings.Contains(errOut, "--as") {
+		t.Errorf("no name: %d %s", code, errOut)
+	}
+	if _, errOut, code := heron(t, "fleet", "repo", "--repo", filepath.Join(dir, "r"), "init"); code != exitUsage || !strings.Contains(errOut, "--passphrase-file") {
+		t.Errorf("no terminal: %d %s", code, errOut)
+	}
+	if err := os.Chmod(filepath.Join(dir, "phrase"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := run("init"); code != exitUsage || !strings.Contains(errOut, "chmod 600") {
+		t.Errorf("a passphrase for everybody: %d %s", code, errOut)
+	}
+	if err := os.Chmod(filepath.Join(dir, "phrase"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errOut, code := run("init", "--root-keys", "1", "--threshold", "1"); code != exitOK {
+		t.Fatal(out, errOut)
+	}
+	if _, errOut, code := run("verify", "--url", "http://127.0.0.1:1"); code != exitUnreachable {
+		t.Errorf("no server: %d %s", code, errOut)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "phrase"), []byte("not the passphrase\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := run("refresh"); code != exitFailed || !strings.Contains(errOut, "timestamp-1.key: wrong passphrase") {
+		t.Errorf("wrong passphrase: %d %s", code, errOut)
+	}
+	if out, _, code := run("serve", "--dry-run"); code != exitOK || !strings.Contains(out, "127.0.0.1:8080") {
+		t.Errorf("serve --dry-run: %d %s", code, out)
+	}
+}

@@ -33,6 +33,8 @@ var mayImport = []struct {
 	{"inference/*", []string{"inference"}},
 	{"sync/message", []string{"internal/*"}},
 	{"sync/outbox", []string{"sync/message", "internal/*"}},
+	{"sync/desired", []string{"sync/message", "internal/*"}},
+	{"sync/command", []string{"sync/message", "internal/*"}},
 	{"sync/uplink", []string{"sync/outbox", "sync/message", "internal/*"}},
 	{"sync/models", []string{"internal/*"}},
 	{"sync/trust", []string{"internal/*"}},

@@ -11,7 +11,7 @@ import (
 //go:embed schema/*.json
 var schemas embed.FS
 
-// SchemaNames lists the schemas that are shipped: one for each stream that has records, and envelope, state, info.
+// SchemaNames lists the schemas that are shipped: one for each stream that has records, envelope, and one for each document: state, info, desired, reported, cmd, res.
 func SchemaNames() []string {
 	files, _ := fs.Glob(schemas, "schema/*.json") // the pattern is good
 	for i, f := range files {

@@ -74,6 +74,18 @@ func documents() map[string]any {
 		"state": State{V: 1, Status: "online", Session: 812, Boot: "3f9ac1", Since: at.T, Reason: "start", Agent: "1.2.0"},
 		"info": Info{V: 1, Agent: "1.2.0", Hardware: "Raspberry Pi 5", OS: "Debian 12", Arch: "arm64", Cameras: []InfoCamera{{"front", "v4l2:/dev/video0"}},
 			Engines: []InfoEngine{{Engine: "onnx", Usable: true, Version: "1.24.3"}, {Engine: "edgetpu", Reason: "no device"}}, Commands: []string{}, Schemas: map[string]int{"result": 1}, Extra: json.RawMessage(`{"site":"lyon-1"}`)},
+		"desired": Desired{V: 1, Rev: 17, IssuedAt: at.T, IssuedBy: "anna@laptop", Models: []DesiredModel{
+			{Slot: "main", Target: "bottles/1.4.2", Rollout: &Rollout{Percent: ptr(20.0), Salt: "2026-47", NotBefore: at.T, Window: "22:00-05:00", Labels: map[string]string{"site": "lyon-*"}}, Shadow: Duration(10 * time.Minute), Probation: Duration(15 * time.Minute)},
+			{Slot: "caps", Target: "caps/2.0.0"},
+		}, Config: &DesiredConfig{Rev: 4, Patch: json.RawMessage(`{"log":{"level":"debug"}}`)}, Firmware: &DesiredFirmware{Target: "heron/1.3.0"}},
+		"reported": Reported{V: 1, At: at.T, Rev: 17, GroupRev: 3, Error: "group: models[0].slot: \"A\"", Slots: []ReportedSlot{
+			{Slot: "main", Source: "device", Rev: 17, Target: "bottles/1.4.2", Active: &ReportedModel{Target: "bottles/1.4.1", Name: "bottles", Version: "1.4.1", Digest: strings.Repeat("9f", 32), Engine: "onnx", Since: at.T},
+				Staged: &ReportedModel{Target: "bottles/1.4.2", Name: "bottles", Version: "1.4.2"}, Previous: &ReportedModel{Name: "bottles", Version: "1.4.0"}, Step: StepFetched, Percent: 40, Since: at.T, Error: "server busy",
+				Refused: []Refusal{{Target: "bottles/1.3.9", Digest: strings.Repeat("0a", 32), Step: StepTried, Reason: "golden/2.png: ok where scratched was expected", At: at.T}}},
+			{Slot: "caps", Source: "group", Rev: 3, Target: "caps/2.0.0", Step: StepWaiting, Decision: "outside-window"},
+		}, Config: &ReportedConfig{Rev: 4, Source: "device", State: ConfigProbation, Until: at.T.Add(10 * time.Minute)}, Firmware: &ReportedFirmware{Target: "heron/1.3.0", State: "idle"}, Hold: &Hold{Until: at.T.Add(2 * time.Hour), By: "ben", Reason: "repair"}},
+		"cmd": Command{V: 1, ID: "01JD4ZQ8", ExpiresAt: at.T.Add(time.Minute), IssuedAt: at.T, IssuedBy: "anna@laptop", Args: json.RawMessage(`{"camera":"front"}`)},
+		"res": Answer{V: 1, ID: "01JD4ZQ8", Status: StatusFailed, At: at.T, Phase: "upload", Percent: 30, Code: "failed", Message: "PUT: 403", Data: json.RawMessage(`{"sha256":"9f86d0"}`)},
 	}
 }
 

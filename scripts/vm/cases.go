@@ -118,7 +118,7 @@ func frames(r *rig) (string, error) {
 	for _, light := range []struct {
 		brightness int
 		label      string
-	}{{10, "dark"}, {250, "bright"}} {
+	}{{250, "bright"}, {10, "dark"}} {
 		took, err := r.shows("/dev/video0", "front", light.brightness, light.label)
 		if err != nil {
 			return "", err
@@ -134,9 +134,10 @@ func (r *rig) shows(node, name string, brightness int, label string) (time.Durat
 	if err := control(node, fmt.Sprintf("brightness=%d", brightness)); err != nil {
 		return 0, err
 	}
+	began := time.Now()
 	return r.until(fmt.Sprintf("%s is classified as %s", name, label), backWithin, func(s *status.Snapshot) bool {
-		last := find(s, name).Last
-		return last != nil && len(last.Top) > 0 && last.Top[0].Label == label
+		last := since(s, name, began)
+		return last != nil && last.Top[0].Label == label
 	})
 }
 
@@ -287,11 +288,16 @@ func decoy(r *rig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := control(node(decoyName), "brightness=250"); err != nil {
-		return "", err
-	}
-	if _, err := r.shows(node(cameraName), "front", 10, "dark"); err != nil {
-		return "", fmt.Errorf("front shows the other camera, which is /dev/video0 now: %w", err)
+	for _, light := range []struct {
+		here, there int
+		label       string
+	}{{250, 10, "bright"}, {10, 250, "dark"}} {
+		if err := control(node(decoyName), fmt.Sprintf("brightness=%d", light.there)); err != nil {
+			return "", err
+		}
+		if _, err := r.shows(node(cameraName), "front", light.here, light.label); err != nil {
+			return "", fmt.Errorf("front shows the other camera, which is /dev/video0 now: %w", err)
+		}
 	}
 	return said + "; and it is that camera's pictures, not those of the new /dev/video0", nil
 }

@@ -185,14 +185,24 @@ func find(s *status.Snapshot, name string) *status.Camera {
 	return &status.Camera{}
 }
 
-// back waits until two more frames of the camera have been classified.
+// back waits until two frames have been classified that were taken since this call. (Counters would do no good: the page may count
+// frames of before only now.)
 func (r *rig) back(name string, limit time.Duration) (time.Duration, error) {
-	s, err := r.status()
-	if err != nil {
-		return 0, err
+	began, seen := time.Now(), map[time.Time]bool{}
+	return r.until("results of "+name+" again", limit, func(s *status.Snapshot) bool {
+		if last := since(s, name, began); last != nil {
+			seen[last.At] = true
+		}
+		return len(seen) >= 2
+	})
+}
+
+// since is a camera's newest answer if its frame was taken after t; else nil.
+func since(s *status.Snapshot, name string, t time.Time) *status.Last {
+	if last := find(s, name).Last; last != nil && last.At.After(t) && len(last.Top) > 0 {
+		return last
 	}
-	before := find(s, name).Inferred
-	return r.until("results of "+name+" again", limit, func(s *status.Snapshot) bool { return find(s, name).Inferred >= before+2 })
+	return nil
 }
 
 // reason waits until the page gives one of these words as what is wrong with the camera.

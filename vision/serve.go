@@ -290,37 +290,36 @@ func (s *server) open(ctx context.Context, c SlotConfig, candidate bool) (*model
 				s.say(kindLoading, loading{Slot: c.Slot, Engine: engine, Engines: order})
 			}
 		},
-		Check: func(ctx context.Context, m *inference.Slot) error {
-			m.ResizeWith(s.d.Resize)
-			if err := s.checkGolden(ctx, c.Bundle, m); err != nil || !accelerated(m) {
-				return err
-			}
-			return m.SelfTest(ctx) // the answer that later ones are compared with
-		}})
+		Check: func(ctx context.Context, m *inference.Slot) error { return s.judge(ctx, c, b, m) }})
 	if err != nil {
 		return nil, err
 	}
 	return &model{Slot: m, id: m.Spec().ID(), engine: m.Info().Engine}, nil
 }
 
-// maxGolden bounds what the golden pictures may cost at every start.
-const maxGolden = 8
-
-// checkGolden has the model answer the bundle's golden pictures on this very device: a damaged file that still loads answers otherwise.
-func (s *server) checkGolden(ctx context.Context, dir string, m *inference.Slot) error {
+// judge has a model that was just loaded answer the bundle's golden pictures on this very device, and measures it against its budget.
+func (s *server) judge(ctx context.Context, c SlotConfig, b *inference.Bundle, m *inference.Slot) error {
+	m.ResizeWith(s.d.Resize)
 	var f camera.Frame
-	for i, g := range m.Golden() {
-		if i == maxGolden {
-			break
+	if err := m.CheckGoldens(ctx, func(g inference.Golden) ([]byte, int, int, int, error) {
+		if _, err := b.ReadGolden(g); err != nil { // its digest
+			return nil, 0, 0, 0, err
 		}
-		if err := s.d.Picture(filepath.Join(dir, g.Input), &f); err != nil {
-			return &inference.Refusal{Code: inference.CodeGolden, What: fmt.Sprintf("golden picture %s: %v", g.Input, err), NextStep: "pack the bundle again", Err: err}
-		}
-		if err := m.CheckGolden(ctx, g, f.Pix, f.Width, f.Height, f.Stride); err != nil {
+		err := s.d.Picture(filepath.Join(b.Dir, g.Input), &f)
+		return f.Pix, f.Width, f.Height, f.Stride, err
+	}); err != nil {
+		return err
+	}
+	if err := m.CheckBudget(ctx); err != nil {
+		if c.EnforceBudget {
 			return err
 		}
+		s.d.Log.Warn("over the model's budget", "slot", c.Slot, "engine", m.Info().Engine, "reason", err)
 	}
-	return nil
+	if !accelerated(m) {
+		return nil
+	}
+	return m.SelfTest(ctx) // the answer that later ones are compared with
 }
 
 // sayable refuses names that the protocol does not carry.

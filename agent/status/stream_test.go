@@ -146,9 +146,9 @@ func TestFault_L2_ThousandLiveViews(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > before+3*maxConns {
 		t.Errorf("%d goroutines", n)
 	}
-	if s.RefusedConns() < 900 || s.streams.refused.Load() == 0 {
-		t.Errorf("%d connections and %d live views were refused", s.RefusedConns(), s.streams.refused.Load())
-	}
+	eventually(t, "the rest is refused, as connections or as live views", func() bool {
+		return s.RefusedConns() > 0 && s.streams.refused.Load() > 0 && s.RefusedConns()+s.streams.refused.Load() >= uint64(len(conns))-maxConns
+	})
 	for _, c := range conns {
 		c.Close()
 	}

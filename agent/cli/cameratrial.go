@@ -304,6 +304,7 @@ func (t *cameraTrial) judge() {
 func cameraNext(said string) string {
 	for _, c := range []struct{ words, next string }{
 		{"in use by", "stop what uses it; when that is Heron itself: systemctl stop heron, or look at its page"},
+		{"password file", "write the password, one line, into the file that credentials.password_file names, and let the user of the service read it"},
 		{"permission", "run this as root, or as a user of the group video"},
 		{"401", "look at credentials.username and the file credentials.password_file"},
 		{"404", "look up the path of its stream in the camera's manual"},

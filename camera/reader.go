@@ -10,7 +10,7 @@ import (
 
 const (
 	backoffMin  = 100 * time.Millisecond
-	backoffMax  = 3 * time.Second  // so that a camera that is back is seen at once: a try costs next to nothing
+	backoffMax  = 2 * time.Second  // so that a camera that is back is seen at once: a try costs next to nothing
 	goodFor     = 10 * time.Second // a session that lasted so long starts the back-off anew
 	maxInARow   = 10               // temporary failures in a row that a live device is forgiven
 	clockJumped = 5 * time.Second  // driver's clock against ours, between two frames

@@ -240,7 +240,7 @@ func TestReopensWithBackoff(t *testing.T) {
 			}
 			s.Release(f)
 		}
-		want := []time.Duration{100, 200, 400, 800, 1600, 3000, 3000, 3000, 3000}
+		want := []time.Duration{100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000}
 		for i, w := range want {
 			if got := opens[i+1].Sub(opens[i]); got != w*time.Millisecond {
 				t.Errorf("wait %d was %v, want %v ms", i, got, int64(w))

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/env.sh"
 . scripts/vm/image.sh
 
-LIMIT=900 # seconds from power on to power off; about five minutes are needed
+LIMIT=900 # seconds from power on to power off; three to six minutes are needed
 
 [ "$(uname -m)" = x86_64 ] || die "make test-vm starts an x86-64 machine with this machine's libraries; this is $(uname -m)"
 [ -x bin/heron ] && [ -x bin/heron-vision ] || die "bin/heron or bin/heron-vision is missing; run make build"
@@ -26,7 +26,7 @@ done
 
 : >"$VM/console.log"
 : >"$VM/cases.log"
-say "vm: $(wc -w <<<"$wanted") cases in an emulated machine, some five minutes in all; what the programs say is in ${VM#"$ROOT"/}/console.log"
+say "vm: $(wc -w <<<"$wanted") cases in an emulated machine, three to six minutes; what the programs say is in ${VM#"$ROOT"/}/console.log"
 start=$SECONDS
 timeout -k 5 "$LIMIT" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1536 -display none -monitor none -no-reboot -nic none \
   -kernel "$VM/packages/vmlinuz" -initrd "$VM/initrd" -append "console=ttyS0 panic=-1 quiet heron_cases=$(IFS=,; echo "$*")" \

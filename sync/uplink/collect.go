@@ -61,6 +61,7 @@ func (s *session) land() error {
 	took := time.Since(f.sent)
 	s.acknowledge(f)
 	s.moved.note()
+	s.u.heard()
 	s.u.window = 0
 	s.u.status.roundTrip(took)
 	s.window.acked(f.bytes, took)
@@ -89,6 +90,9 @@ func (s *session) sweep(why error) {
 				continue
 			}
 		default:
+		}
+		if s.lost == 0 {
+			s.lost = f.n
 		}
 		s.u.unsure.add(f.id)
 		if s.struck || !byPeer(why) {

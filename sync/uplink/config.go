@@ -41,10 +41,14 @@ type Config struct {
 	Backfill     float64       // records a second on h/, at most; default 0, no cap: the window and live groups set the pace
 
 	Agent string              // version, for the state document
-	Info  func() message.Info // the retained inventory; asked after each connect and every 30 s, sent when it changed. nil: none is sent. Called from goroutines of the uplink
+	Info  func() message.Info // the retained inventory, the first of the documents; nil: none
 
-	Subscribe []string                           // topics below {root}/{group}/{device}/ to receive, such as desired
-	Handle    func(topic string, payload []byte) // gets them, one at a time and in its own time: what overflows a queue of 8 is dropped and counted. Run waits for it at its end
+	// Documents are asked for after each connect, every 30 s and after Changed, and sent when they changed; at most 64 of at most
+	// 128 KiB. nil: none. Called from goroutines of the uplink; it must not block.
+	Documents func() []Document
+
+	Subscribe []string      // topics to receive: below {root}/{group}/{device}/, such as desired and cmd/#; with _all/ in front below {root}/{group}/
+	Handle    func(Message) // gets them, one at a time and in its own time: of a topic named in Subscribe the newest, of those within a wildcard all that a queue of 64 (1 MiB) holds; the rest is dropped and counted. Run waits for it at its end
 
 	Log *slog.Logger // changes of state; nil: silent
 }
@@ -72,6 +76,9 @@ func (c Config) Validate() error {
 		if !isLevel(l.level) {
 			return fmt.Errorf("%s: %q cannot be a level of an MQTT topic: use a-z, 0-9, _ and - only", l.path, l.level)
 		}
+	}
+	if c.Device+"/" == everyone {
+		return fmt.Errorf("device.id: %q stands for the whole group in topics; choose another", c.Device)
 	}
 	levels := strings.Split(c.Root, "/")
 	if len(levels) > 2 || slices.ContainsFunc(levels, func(l string) bool { return !isLevel(l) }) {

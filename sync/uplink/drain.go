@@ -17,6 +17,7 @@ type flight struct {
 	bytes   int
 	sent    time.Time
 	token   paho.Token
+	n       uint64 // of the publishes on this connection
 	buffer  []byte // to be used again once nobody can read it any more: after the PUBACK
 }
 
@@ -29,13 +30,20 @@ func (s *session) drain(ctx context.Context) error {
 	defer feeders.Wait()
 	feeders.Go(func() { s.feed(taking, true, live) })
 	feeders.Go(func() { s.feed(taking, false, late) })
-	s.u.strays.Go(func() { s.send(taking, live, late) }) // in the rare case that the client ends under its hands it stays there for a write timeout
+	sending := make(chan struct{})
+	s.u.strays.Go(func() { defer close(sending); s.send(taking, live, late) }) // in the rare case that the client ends under its hands it stays there for a write timeout
 	err := s.collect(ctx)
 	stop()
 	if err != nil {
 		s.conn.abort(err)
 	}
 	s.sweep(err)
+	select {
+	case <-sending:
+		s.settle(err)
+	case <-time.After(s.u.timing.poll):
+		s.stuck = true
+	}
 	return err
 }
 
@@ -99,14 +107,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // send publishes one group after the other, live ones first, as far as the window has room. It closes flights when it ends.
 func (s *session) send(ctx context.Context, live, late <-chan outbox.Group) {
 	defer close(s.flights)
-	s.sendInfo()
+	if !s.sendDocuments(ctx) {
+		return
+	}
 	look := time.NewTicker(s.u.timing.info)
 	defer look.Stop()
 	if !sleep(ctx, s.quiet) { // whoever is thrown out in this while was not thrown out for what it sent
 		return
 	}
 	for {
-		if s.ready(ctx) != nil {
+		if !s.sendPosts(ctx, postsUnacked) || s.ready(ctx) != nil {
 			return
 		}
 		g, ok := s.pick(ctx, live, late, look.C)
@@ -139,8 +149,20 @@ func (s *session) pick(ctx context.Context, live, late <-chan outbox.Group, look
 			return g, true
 		case <-s.window.freed:
 		case <-look:
-			s.sendInfo()
-			if s.ready(ctx) != nil {
+			if !s.askAgain(ctx) || !s.sendDocuments(ctx) {
+				return outbox.Group{}, false
+			}
+		case <-s.u.changed:
+			if !s.sendDocuments(ctx) {
+				return outbox.Group{}, false
+			}
+		case <-s.u.posts.more:
+			if !s.sendPosts(ctx, postsUnacked) {
+				return outbox.Group{}, false
+			}
+		case <-s.firstPosted():
+			s.landPosts()
+			if !s.sendPosts(ctx, postsUnacked) {
 				return outbox.Group{}, false
 			}
 		case <-s.conn.dead:
@@ -174,5 +196,6 @@ func (s *session) publish(g outbox.Group) {
 		s.u.resent.Add(1)
 	}
 	f.token = s.hand(topic+string(g.Stream), false, body)
+	f.n = s.handed.Load()
 	s.flights <- f // never full: the window is smaller
 }

@@ -154,9 +154,9 @@ func TestFault_Q10_RetainedGarbage(t *testing.T) {
 	var got atomic.Int64
 	conf := config("tcp://" + f.address)
 	conf.Subscribe = []string{"desired"}
-	conf.Handle = func(topic string, payload []byte) {
-		if topic != "desired" || !bytes.Equal(payload, junk) {
-			t.Errorf("%d bytes on %s", len(payload), topic)
+	conf.Handle = func(m Message) {
+		if m.Topic != "desired" || !bytes.Equal(m.Payload, junk) || !m.Retained {
+			t.Errorf("%d bytes on %s, retained %v", len(m.Payload), m.Topic, m.Retained)
 		}
 		got.Add(1)
 		time.Sleep(10 * time.Millisecond)
@@ -269,7 +269,7 @@ func TestFault_Q14_HandlerBlocked(t *testing.T) {
 	release, entered := make(chan struct{}), make(chan struct{}, 1)
 	conf := config("tcp://" + address)
 	conf.Subscribe = []string{"cmd/#"}
-	conf.Handle = func(string, []byte) {
+	conf.Handle = func(Message) {
 		select {
 		case entered <- struct{}{}:
 		default:
@@ -279,16 +279,16 @@ func TestFault_Q14_HandlerBlocked(t *testing.T) {
 	u := run(t, conf, b)
 	u.state(StateOnline)
 	send := publisher(t, address)
-	for i := range 30 {
+	for i := range 100 {
 		send(fmt.Sprint("heron/v1/acme/dev-1/cmd/ping/", i), "x")
 	}
 	<-entered
-	eventually(t, "all received", func() bool { return u.Stats().Received == 30 })
+	eventually(t, "all received", func() bool { return u.Stats().Received == 100 })
 	time.Sleep(4500 * time.Millisecond) // two keepalives
 	b.add(message.Result, 5, true)
 	eventually(t, "delivered", func() bool { return b.left() == 0 })
-	if s := u.Stats(); s.Lost != 0 || s.ReceivedDropped != 30-1-8 {
-		t.Errorf("lost %d, dropped %d of 30 with one in work and eight queued", s.Lost, s.ReceivedDropped)
+	if s := u.Stats(); s.Lost != 0 || s.ReceivedDropped != 100-1-maxInbox {
+		t.Errorf("lost %d, dropped %d of 100 with one in work and 64 queued", s.Lost, s.ReceivedDropped)
 	}
 	close(release)
 	u.end()

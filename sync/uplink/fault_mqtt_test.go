@@ -200,7 +200,6 @@ func TestFault_Q7_Suback(t *testing.T) {
 		answer func(id [2]byte) []byte
 		words  string
 	}{
-		"refused":        {func(id [2]byte) []byte { return []byte{0x90, 3, id[0], id[1], 0x80} }, "SUBACK 0x80"},
 		"too many codes": {func(id [2]byte) []byte { return []byte{0x90, 5, id[0], id[1], 1, 1, 1} }, "malformed SUBACK"},
 		"no code":        {func(id [2]byte) []byte { return []byte{0x90, 2, id[0], id[1]} }, "malformed SUBACK"},
 		"wrong id":       {func(id [2]byte) []byte { return []byte{0x90, 3, id[0] ^ 1, id[1], 1} }, "asked for nothing"},
@@ -220,7 +219,7 @@ func TestFault_Q7_Suback(t *testing.T) {
 				})
 			})
 			conf := config("tcp://" + f.address)
-			conf.Subscribe, conf.Handle = []string{"desired"}, func(string, []byte) {}
+			conf.Subscribe, conf.Handle = []string{"desired"}, func(Message) {}
 			u := run(t, conf, b, func(t *timing) { t.retry.first, t.retry.min, t.retry.max = time.Second, time.Second, time.Second })
 			eventually(t, c.words, func() bool { return strings.Contains(u.Stats().Reason, c.words) })
 			u.state(StateOnline) // the next try, with an honest answer

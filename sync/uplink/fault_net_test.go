@@ -249,7 +249,7 @@ func TestFault_Q11_BrokerForgets(t *testing.T) {
 	stop := embedded(t, address)
 	b := newBox(t)
 	conf := config("tcp://" + address)
-	conf.Subscribe, conf.Handle = []string{"desired"}, func(string, []byte) {}
+	conf.Subscribe, conf.Handle = []string{"desired"}, func(Message) {}
 	u := run(t, conf, b)
 	u.state(StateOnline)
 	stop()

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,11 +37,20 @@ type session struct {
 	acked   int
 	struck  bool // the broker closed the connection with a group under way
 	moved   progress
-	info    []byte // as last sent
+	aside
+}
+
+// aside is the sender's own: what it sends beside groups.
+type aside struct {
+	docs     map[string][]byte // as last sent, by topic
+	sentDocs []sent            // whose PUBACK was not seen yet
+	posted   []sent            // of the first of the queue of posts
+	lost     uint64            // of the publishes, the first group without a PUBACK at the end; 0: none
+	stuck    bool              // the sender hangs in the client: nobody else may touch these
 }
 
 func (u *Uplink) newSession(conn *guard, under *wire, number uint64) *session {
-	s := &session{u: u, conn: conn, moved: progress{wire: under}, number: number, gone: make(chan struct{}), left: make(chan struct{}), flights: make(chan flight, u.conf.MaxPublishes+1)}
+	s := &session{u: u, conn: conn, moved: progress{wire: under}, number: number, aside: aside{docs: map[string][]byte{}}, gone: make(chan struct{}), left: make(chan struct{}), flights: make(chan flight, u.conf.MaxPublishes+1)}
 	s.alone = u.suspect.isolate()
 	start := 8
 	if u.window > 0 {
@@ -67,7 +75,7 @@ func (s *session) run(ctx context.Context) (end ended) {
 	}
 	s.began = time.Now()
 	s.u.status.show(s.number, s.window)
-	s.u.setStatus(StateOnline, "", time.Time{})
+	s.u.setStatus(StateOnline, s.u.denied.reason(), time.Time{})
 	s.u.outbox.Link(true)
 	err := s.drain(ctx)
 	if ctx.Err() != nil && err == nil {
@@ -88,7 +96,11 @@ func (s *session) run(ctx context.Context) (end ended) {
 // begin subscribes, says that the device is here, and waits until the broker has acknowledged that.
 func (s *session) begin(ctx context.Context) error {
 	for _, t := range s.u.conf.Subscribe {
-		if err := s.subscribe(ctx, s.u.topic(t)); err != nil {
+		topic := s.u.subscription(t)
+		if s.u.denied.leaveOut(topic) {
+			continue
+		}
+		if err := s.ask(ctx, topic); err != nil {
 			return err
 		}
 	}
@@ -107,7 +119,11 @@ func (s *session) publishState(ctx context.Context, state []byte, most time.Dura
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	return s.await(ctx, s.hand("state", true, state), most)
+	if err := s.await(ctx, s.hand("state", true, state), most); err != nil {
+		return err
+	}
+	s.u.heard()
+	return nil
 }
 
 // ready waits until the client has written what was handed to it. It takes a publish only when the one before is written, and
@@ -125,24 +141,15 @@ func (s *session) ready(ctx context.Context) error {
 	return nil
 }
 
-// hand gives one publish to the client, which must be ready.
+// hand gives one publish on a topic of this device to the client, which must be ready.
 func (s *session) hand(topic string, retained bool, payload []byte) paho.Token {
-	s.handed.Add(1)
-	return s.client.Publish(s.u.topic(topic), 1, retained, payload)
+	return s.handOn(s.u.topic(topic), retained, payload)
 }
 
-// subscribe asks for one topic, and takes a refusal, which the client reports as success, for what it is.
-func (s *session) subscribe(ctx context.Context, topic string) error {
-	token := s.client.Subscribe(topic, 1, nil)
-	if err := s.await(ctx, token, s.u.timing.puback); err != nil {
-		return fmt.Errorf("subscribe %s: %w", topic, err)
-	}
-	for _, code := range token.(*paho.SubscribeToken).Result() {
-		if code > 1 {
-			return fmt.Errorf("subscribe %s: the broker refuses it (SUBACK 0x%x); check its access list", topic, code)
-		}
-	}
-	return nil
+// handOn is hand with the whole topic.
+func (s *session) handOn(topic string, retained bool, payload []byte) paho.Token {
+	s.handed.Add(1)
+	return s.client.Publish(topic, 1, retained, payload)
 }
 
 // await waits for a token, but never for ever. A connection that ended leaves no token standing.
@@ -164,22 +171,17 @@ func (s *session) await(ctx context.Context, token paho.Token, most time.Duratio
 	}
 }
 
-// sendInfo publishes the inventory if it is not what was sent last. Its PUBACK is not waited for: it is sent again at each connect.
-func (s *session) sendInfo() {
-	if s.u.conf.Info == nil {
-		return
-	}
-	if doc := mustJSON(s.u.conf.Info()); !bytes.Equal(doc, s.info) {
-		s.info = doc
-		s.hand("info", true, doc)
-	}
-}
-
 // goodbye is the clean stop: the state says so before the broker would.
 func (s *session) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.u.timing.stopState)
 	defer cancel()
+	if !s.stuck {
+		s.sendPosts(ctx, maxPosts) // the PUBACK of the state comes after theirs
+	}
 	if err := s.publishState(ctx, s.u.state("offline", "shutdown", s.number), s.u.timing.stopState); err == nil {
+		if !s.stuck {
+			s.landPosts()
+		}
 		s.client.Disconnect(250) // from here the broker forgets the will
 		close(s.left)
 	}

@@ -18,7 +18,7 @@ const (
 // Stats is a copy of the uplink's state and counters.
 type Stats struct {
 	State     string
-	Reason    string    // why not online; while connecting: why the try before failed
+	Reason    string    // online: a subscription that is refused; else why not online; while connecting: why the try before failed
 	Since     time.Time // of State; connecting counts as the offline before it
 	NextRetry time.Time // zero: none is waited for
 	Broker    string
@@ -42,7 +42,13 @@ type Stats struct {
 	RTT           time.Duration // from publish to PUBACK, smoothed; 0: none yet
 
 	Received        uint64 // messages on the topics subscribed to
-	ReceivedDropped uint64 // of them: dropped because their handler was behind
+	ReceivedDropped uint64 // of them: dropped because their handler was behind, or a newer one of the same document came
+
+	PostsSent       uint64 // messages of Publish that have their PUBACK
+	PostsDropped    uint64 // and those that found its queue full, or were too long
+	PostsWaiting    int
+	DocumentsFailed uint64    // times a document was too long, empty, one too many, or its topic was no topic
+	Heard           time.Time // last PUBACK of anything: the broker was there and took it; zero: none yet
 }
 
 // status is the part of Stats that is not a counter.
@@ -54,6 +60,14 @@ type status struct {
 	session       uint64
 	window        *window // of the connection; nil: there is none
 	rtt           time.Duration
+	heard         time.Time
+}
+
+// heard notes a PUBACK.
+func (u *Uplink) heard() {
+	u.status.mu.Lock()
+	u.status.heard = time.Now()
+	u.status.mu.Unlock()
 }
 
 // set changes the state and reports whether that is news. Connecting is a moment of being offline or refused: the reason of the
@@ -102,13 +116,14 @@ func (u *Uplink) Stats() Stats {
 		Broker: u.broker.String(), Connects: u.connects.Load(), Failed: u.failed.Load(), Lost: u.lost.Load(),
 		Published: u.published.Load(), Resent: u.resent.Load(), Acked: u.acked.Load(), AckedRecords: u.ackedRecords.Load(), RefusedGroups: u.refusedGroups.Load(),
 		Received: u.received.Load(), ReceivedDropped: u.receivedAndDropped.Load(),
+		PostsSent: u.postsSent.Load(), PostsDropped: u.postsDropped.Load(), PostsWaiting: u.posts.waiting(), DocumentsFailed: u.refusedDocuments.Load(),
 	}
 	s.SentToday, s.ReceivedToday = u.meter.today()
 	st := &u.status
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s.State, s.Reason, s.Since, s.NextRetry, s.Session = st.state, st.reason, st.since, st.next, st.session
-	s.RTT = st.rtt
+	s.RTT, s.Heard = st.rtt, st.heard
 	if st.window != nil {
 		s.InFlight, s.InFlightBytes = st.window.held()
 		s.Window = st.window.size()
@@ -123,6 +138,10 @@ func (u *Uplink) setStatus(state, reason string, next time.Time) {
 	}
 	switch log := u.conf.Log.With("broker", u.broker.String()); state {
 	case StateOnline:
+		if reason != "" {
+			log.Warn("link: online, but nothing can reach this device on some topics", "reason", reason)
+			return
+		}
 		log.Info("link: online", "session", u.Stats().Session)
 	case StateRefused:
 		log.Error("link: refused", "reason", reason, "next_try", time.Until(next).Round(time.Second))

@@ -32,15 +32,19 @@ type Uplink struct {
 	timing timing
 	unpack *unpacker
 
-	status  status
-	meter   meter
-	retry   *retry
-	session uint64 // number of the next connection; 0: to be asked for
-	suspect suspect
-	unsure  resends
-	window  int // publishes that the next connection starts with
-	inbound chan inbound
-	strays  sync.WaitGroup // what still ends after its connection: at most a publish that waits for its write timeout
+	status   status
+	meter    meter
+	retry    *retry
+	session  uint64 // number of the next connection; 0: to be asked for
+	suspect  suspect
+	unsure   resends
+	window   int // publishes that the next connection starts with
+	inbox    inbox
+	posts    posts
+	denied   denied
+	standing standing
+	changed  chan struct{}  // holds a token when the documents are to be looked at
+	strays   sync.WaitGroup // what still ends after its connection: at most a publish that waits for its write timeout
 
 	counters
 }
@@ -51,6 +55,9 @@ type counters struct {
 	published, acked, resent     atomic.Uint64
 	ackedRecords, refusedGroups  atomic.Uint64
 	received, receivedAndDropped atomic.Uint64
+	postsSent, postsDropped      atomic.Uint64
+	refusedDocuments             atomic.Uint64
+	complained                   atomic.Bool
 }
 
 // timing holds every interval, so that tests can make a minute short.
@@ -61,7 +68,8 @@ type timing struct {
 	ping          time.Duration // answer to a ping
 	dead          time.Duration // TCP_USER_TIMEOUT
 	poll          time.Duration // looking for progress
-	info          time.Duration // looking for a changed inventory
+	info          time.Duration // looking for changed documents
+	resubscribe   time.Duration // before a refused subscription is asked for again
 	stopDrain     time.Duration // at a clean stop: groups under way
 	stopState     time.Duration // and the last state
 	quiet         time.Duration // before a suspected group is sent alone
@@ -74,7 +82,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		dial: 10 * time.Second, connect: 30 * time.Second, write: 10 * time.Second, puback: 20 * time.Second, ping: 9 * time.Second,
-		dead: 30 * time.Second, poll: time.Second, info: 30 * time.Second, stopDrain: 2 * time.Second, stopState: 3 * time.Second,
+		dead: 30 * time.Second, poll: time.Second, info: 30 * time.Second, resubscribe: 10 * time.Minute, stopDrain: 2 * time.Second, stopState: 3 * time.Second,
 		quiet: 5 * time.Second, suspect: 5 * time.Minute, slow: 3 * time.Second, short: time.Minute,
 		retry: retryTiming{first: time.Second, min: 2 * time.Second, max: 2 * time.Minute, share: 6, refusedMin: 15 * time.Second, refusedMax: 5 * time.Minute, memory: 5 * time.Minute},
 	}
@@ -86,7 +94,8 @@ func New(conf Config, box Outbox) (*Uplink, error) {
 		return nil, err
 	}
 	conf = conf.withDefaults()
-	u := &Uplink{conf: conf, outbox: box, timing: defaultTiming(), inbound: make(chan inbound, 8)}
+	u := &Uplink{conf: conf, outbox: box, timing: defaultTiming(), changed: make(chan struct{}, 1)}
+	u.inbox.more, u.posts.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	u.broker, _ = parseBroker(conf.Broker) // validated above
 	u.unpack = newUnpacker(conf.MaxPublishes)
 	u.status.set(StateOffline, "not started", time.Time{})

@@ -1,0 +1,500 @@
+// Package fleet is the fleet manager's side of the contract: one MQTT connection, the devices as their retained documents tell them,
+// rollouts in waves, commands, and the books over what devices sent. It runs on a laptop that may be closed at any time:
+// all that must outlive it is in retained documents on the broker.
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"heron/internal/backoff"
+)
+
+// ErrUnreachable: the broker did not answer, or not as one that lets us in.
+var ErrUnreachable = errors.New("the broker is not reachable")
+
+// ErrUnseen: the broker acknowledged a message and then did not give it to us, who had asked for it. MQTT 3.1.1 has no other way to say no.
+var ErrUnseen = errors.New("the broker took it but did not pass it on: this user has probably no right to write there (deploy/mosquitto.acl)")
+
+// Message is one that came.
+type Message struct {
+	Topic    string
+	Payload  []byte
+	Retained bool // the broker had kept it: it is from before we subscribed
+}
+
+// Sub is a topic filter to receive.
+type Sub struct {
+	Filter string
+	QoS    byte // 0 for documents: Mosquitto drops what goes beyond 1,000 waiting QoS 1 messages, a large fleet's retained documents for one
+}
+
+// timing of a Link; tests make it shorter.
+type timing struct {
+	connect, ack, echo time.Duration
+	quiet, settle      time.Duration // no retained message for so long: all were sent; at most
+	retry              backoff.Backoff
+}
+
+func defaultTiming() timing {
+	return timing{connect: 15 * time.Second, ack: 15 * time.Second, echo: 5 * time.Second, quiet: 500 * time.Millisecond, settle: 15 * time.Second,
+		retry: backoff.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}}
+}
+
+// Link is a connection to the broker that comes back by itself. With makes one.
+type Link struct {
+	conf   Config
+	timing timing
+	id     string // MQTT client identifier: unique per run, so that two managers do not throw each other out
+	subs   []Sub
+	handle func(Message)
+
+	mu      sync.Mutex
+	now     *session             // nil: no connection
+	changed chan struct{}        // closed when now changes
+	gen     int                  // connections so far
+	echoes  map[string][]waiting // by topic
+	last    time.Time            // when a retained message came
+	notice  func(string)
+}
+
+type waiting struct {
+	payload []byte
+	seen    chan struct{}
+}
+
+// session is one connection: never used again once lost, so that a token without error is a PUBACK.
+type session struct {
+	client paho.Client
+	lost   chan struct{}
+
+	mu     sync.Mutex
+	conn   net.Conn
+	closed bool
+}
+
+// opened keeps the connection under the client, so that it can be cut.
+func (s *session) opened(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
+	if s.closed {
+		_ = c.Close()
+	}
+}
+
+// cut ends the connection under the client, which then notices.
+func (s *session) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+}
+
+// Options of With.
+type Options struct {
+	Subs   []Sub
+	Handle func(Message) // one at a time, in order; must not block
+	Notice func(string)  // a connection lost or come back, in words; nil: nobody wants to know
+	timing *timing
+}
+
+// With connects, subscribes, calls body, and ends the connection when body returns. The first connection must succeed (ErrUnreachable);
+// later losses are healed meanwhile. Handle is called from another goroutine, never after With has returned.
+func With(ctx context.Context, conf Config, o Options, body func(context.Context, *Link) error) error {
+	if err := conf.Validate(); err != nil {
+		return err
+	}
+	l := &Link{conf: conf, timing: defaultTiming(), id: "fleet-" + randomHex(6), subs: o.Subs, handle: o.Handle, notice: o.Notice, changed: make(chan struct{}), echoes: map[string][]waiting{}}
+	if o.timing != nil {
+		l.timing = *o.timing
+	}
+	if err := l.connect(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { l.keep(ctx) })
+	err := body(ctx, l)
+	cancel()
+	keeper.Wait()
+	l.hangUp()
+	return err
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// ID names this run.
+func (l *Link) ID() string { return l.id }
+
+// Generation counts connections: when it rises, the broker may have lost what it kept.
+func (l *Link) Generation() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gen
+}
+
+func (l *Link) set(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = s
+	if s != nil {
+		l.gen++
+		l.last = time.Now()
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// current waits for a live connection.
+func (l *Link) current(ctx context.Context) (*session, error) {
+	for {
+		l.mu.Lock()
+		s, changed := l.now, l.changed
+		l.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// keep makes a new connection whenever one is lost.
+func (l *Link) keep(ctx context.Context) {
+	for {
+		s, err := l.current(ctx)
+		if err != nil {
+			return
+		}
+		select {
+		case <-s.lost:
+		case <-ctx.Done():
+			return
+		}
+		l.set(nil)
+		l.say("connection to the broker lost; trying again")
+		retry := l.timing.retry
+		for tries := 0; ; tries++ {
+			select {
+			case <-time.After(retry.Next()):
+			case <-ctx.Done():
+				return
+			}
+			if err := l.connect(ctx); err == nil {
+				l.say("connected again")
+				break
+			}
+		}
+	}
+}
+
+func (l *Link) say(text string) {
+	if l.notice != nil {
+		l.notice(text)
+	}
+}
+
+// connect makes one connection with all its subscriptions.
+func (l *Link) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.timing.connect)
+	defer cancel()
+	s := &session{lost: make(chan struct{})}
+	o, err := l.options(ctx, s)
+	if err != nil {
+		return err
+	}
+	s.client = paho.NewClient(o)
+	token := s.client.Connect()
+	if err := l.await(ctx, s, token, l.timing.connect); err != nil {
+		s.drop()
+		return fmt.Errorf("%w: %s: %w", ErrUnreachable, l.conf.Broker, connectReason(err, token.(*paho.ConnectToken).ReturnCode()))
+	}
+	if err := l.subscribe(ctx, s); err != nil {
+		s.drop()
+		return err
+	}
+	l.set(s)
+	return nil
+}
+
+func connectReason(err error, code byte) error {
+	switch code {
+	case 4, 5:
+		return fmt.Errorf("it rejects user name or password (CONNACK %d)", code)
+	}
+	return err
+}
+
+func (l *Link) options(ctx context.Context, s *session) (*paho.ClientOptions, error) {
+	password, err := l.conf.password()
+	if err != nil {
+		return nil, err
+	}
+	u, err := l.conf.broker()
+	if err != nil {
+		return nil, err
+	}
+	secure, err := l.conf.tls(u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	o := paho.NewClientOptions().AddBroker("tcp://" + u.Host).SetClientID(l.id).SetUsername(l.conf.Username).SetPassword(password).
+		SetAutoReconnect(false).SetConnectRetry(false).SetCleanSession(true).SetOrderMatters(true).SetProtocolVersion(4).
+		SetKeepAlive(30 * time.Second).SetPingTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second).SetConnectTimeout(l.timing.connect).
+		SetStore(paho.NewMemoryStore()).
+		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { l.received(m) }).
+		SetConnectionLostHandler(func(paho.Client, error) { close(s.lost) })
+	o.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
+		c, err := dial(ctx, u, secure)
+		if err == nil {
+			c = &capped{Conn: c}
+			s.opened(c)
+		}
+		return c, err
+	})
+	return o, nil
+}
+
+func dial(ctx context.Context, u *url.URL, secure *tls.Config) (net.Conn, error) {
+	switch u.Scheme {
+	case "ws", "wss":
+		left := 10 * time.Second
+		if end, ok := ctx.Deadline(); ok {
+			left = time.Until(end)
+		}
+		return paho.NewWebsocket(u.String(), secure, left, nil, nil)
+	case "mqtts", "ssl", "tls":
+		return (&tls.Dialer{Config: secure}).DialContext(ctx, "tcp", u.Host)
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+}
+
+// drop ends a connection without ceremony.
+func (s *session) drop() {
+	s.client.Disconnect(0)
+	s.cut()
+}
+
+func (l *Link) hangUp() {
+	l.mu.Lock()
+	s := l.now
+	l.mu.Unlock()
+	if s != nil {
+		s.client.Disconnect(250)
+	}
+}
+
+// subscribe asks for each filter, and takes a refusal, which the client reports as success, for what it is.
+func (l *Link) subscribe(ctx context.Context, s *session) error {
+	for _, sub := range l.subs {
+		token := s.client.Subscribe(sub.Filter, sub.QoS, nil)
+		if err := l.await(ctx, s, token, l.timing.ack); err != nil {
+			return fmt.Errorf("%w: subscribe %s: %w", ErrUnreachable, sub.Filter, err)
+		}
+		for _, code := range token.(*paho.SubscribeToken).Result() {
+			if code > 2 {
+				return fmt.Errorf("subscribe %s: the broker refuses it (SUBACK 0x%x); check its access list", sub.Filter, code)
+			}
+		}
+	}
+	return nil
+}
+
+// Refresh asks the broker for all retained documents again: what was lost on the way is so made good.
+func (l *Link) Refresh(ctx context.Context) error {
+	s, err := l.current(ctx)
+	if err != nil {
+		return err
+	}
+	return l.subscribe(ctx, s)
+}
+
+var errNoAnswer = errors.New("no answer in time")
+
+func (l *Link) await(ctx context.Context, s *session, token paho.Token, most time.Duration) error {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-token.Done():
+		return token.Error()
+	case <-s.lost:
+		return errors.New("the connection was lost")
+	case <-timer.C:
+		return errNoAnswer
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Publish returns when the broker has acknowledged the message, however many connections that takes; only ctx ends it early.
+// The message may arrive more than once.
+func (l *Link) Publish(ctx context.Context, topic string, retained bool, payload []byte) error {
+	for {
+		s, err := l.current(ctx)
+		if err != nil {
+			return fmt.Errorf("publish %s: %w", topic, err)
+		}
+		err = l.await(ctx, s, s.client.Publish(topic, 1, retained, payload), l.timing.ack)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("publish %s: %w", topic, context.Cause(ctx))
+		case errors.Is(err, errNoAnswer):
+			s.cut() // it is not alive; the client notices now
+		}
+		select {
+		case <-s.lost:
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// PublishSeen publishes to a topic that the link subscribes to, and returns when the message has come back: only then is it sure that
+// the broker has it, and that whoever reads the topic gets it. ErrUnseen where it does not.
+func (l *Link) PublishSeen(ctx context.Context, topic string, retained bool, payload []byte) error {
+	w := waiting{payload, make(chan struct{})}
+	l.mu.Lock()
+	l.echoes[topic] = append(l.echoes[topic], w)
+	l.mu.Unlock()
+	defer l.forget(topic, w)
+	for range 3 {
+		if err := l.Publish(ctx, topic, retained, payload); err != nil {
+			return err
+		}
+		timer := time.NewTimer(l.timing.echo)
+		select {
+		case <-w.seen:
+			timer.Stop()
+			return nil
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("publish %s: %w", topic, context.Cause(ctx))
+		case <-timer.C:
+		}
+	}
+	return fmt.Errorf("publish %s: %w", topic, ErrUnseen)
+}
+
+func (l *Link) forget(topic string, w waiting) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rest := l.echoes[topic][:0:0]
+	for _, o := range l.echoes[topic] {
+		if o.seen != w.seen {
+			rest = append(rest, o)
+		}
+	}
+	if len(rest) == 0 {
+		delete(l.echoes, topic)
+	} else {
+		l.echoes[topic] = rest
+	}
+}
+
+func (l *Link) received(m paho.Message) {
+	if l.handle != nil {
+		l.handle(Message{m.Topic(), m.Payload(), m.Retained()})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m.Retained() {
+		l.last = time.Now()
+	}
+	for _, w := range l.echoes[m.Topic()] {
+		if bytes.Equal(w.payload, m.Payload()) {
+			select {
+			case <-w.seen:
+			default:
+				close(w.seen)
+			}
+		}
+	}
+}
+
+// Settle returns when no retained message has come for a while: what the broker had kept is here then. MQTT 3.1.1 has no word for "that was all".
+func (l *Link) Settle(ctx context.Context) error {
+	end := time.Now().Add(l.timing.settle)
+	for {
+		l.mu.Lock()
+		left := l.timing.quiet - time.Since(l.last)
+		l.mu.Unlock()
+		if left <= 0 || time.Now().After(end) {
+			return nil
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// capped keeps a broken broker from making the MQTT client allocate 256 MiB: it follows the packets' lengths.
+type capped struct {
+	net.Conn
+	body  int // bytes of the packet still to come
+	head  int // bytes of its fixed header read so far
+	size  int
+	shift int
+}
+
+const maxPacket = 1 << 20 // what a batch of a foreign device may have; ours stay below 128 KiB
+
+func (c *capped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	for i := 0; i < n; {
+		if c.body > 0 {
+			skip := min(c.body, n-i)
+			c.body -= skip
+			i += skip
+			continue
+		}
+		if c.head++; c.head > 1 {
+			c.size |= int(p[i]&0x7f) << c.shift
+			c.shift += 7
+			if c.size > maxPacket || c.shift > 28 {
+				return 0, fmt.Errorf("the broker sends a packet of more than %d bytes", maxPacket)
+			}
+			if p[i]&0x80 == 0 {
+				c.body, c.head, c.size, c.shift = c.size, 0, 0, 0
+			}
+		}
+		i++
+	}
+	return n, err
+}
+
+// Filters of what a fleet says: group may be empty, for all.
+func (c Config) filter(group, device, below string) string {
+	if group == "" {
+		group = "+"
+	}
+	if device == "" {
+		device = "+"
+	}
+	return strings.Join([]string{c.root(), group, device, below}, "/")
+}

@@ -1,0 +1,453 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	doingShadow   = "in shadow"
+	promoteLimit  = time.Minute
+	agreeQuickly  = 30 * time.Second // a shadow run lasts at least so long, or as long as asked
+	patienceTimes = 4                // a shadow run without frames lasts so many times as long, then goes on
+)
+
+// stage is one leg of the way.
+type stage struct {
+	doing string
+	run   func(context.Context, next) (Step, func(*next), error)
+	risky bool // a strike is noted before it
+	heavy bool // one slot at a time
+	gated bool // a hold, the window and local activity keep it waiting
+	firm  bool // not to be broken off
+	most  int  // strikes
+	write Step // what is journalled before it begins, if it is risky
+}
+
+// way is what comes after a step.
+func (s *slot) way(at Step) stage {
+	switch at {
+	case StepOffered:
+		return stage{doing: "reading metadata", run: s.resolve}
+	case StepMetadata:
+		return stage{doing: "making room", run: s.reserve, gated: true}
+	case StepReserved:
+		return stage{doing: "fetching", run: s.fetch, heavy: true, gated: true}
+	case StepFetched:
+		return stage{doing: "verifying", run: s.verify, heavy: true}
+	case StepVerified:
+		return stage{doing: "storing", run: s.keep, heavy: true}
+	case StepStored:
+		return stage{doing: "trying", run: s.try, heavy: true, gated: true, risky: true, most: 3, write: StepStored}
+	case StepTried:
+		return stage{doing: doingShadow, run: s.shadow, gated: true, risky: true, most: 2, write: StepTried} // each costs the live model two seconds
+	}
+	return stage{doing: "switching", run: s.promote, gated: true, risky: true, most: 3, firm: true, write: StepSwitching}
+}
+
+// begin starts the next step's job, if nothing speaks against it now.
+func (s *slot) begin(ctx context.Context) {
+	n := s.rec.Next
+	st := s.way(n.Step)
+	why := ""
+	if st.gated {
+		why = s.notNow(n.Wish)
+	}
+	s.m.mu.Lock()
+	changed := s.deferred != why
+	s.deferred = why
+	s.m.mu.Unlock()
+	if changed {
+		s.m.cfg.Changed()
+	}
+	if why != "" || time.Until(s.retryAt) > 0 {
+		return
+	}
+	if st.risky {
+		if n.Strikes >= st.most {
+			s.refuse(*n, fmt.Sprintf("%s began %d times and never ended well: %s", st.doing, n.Strikes, or(n.Error, "the device stopped")))
+			return
+		}
+		if err := s.put(st.write, func(r *record) { r.Next.Strikes++; r.Next.Step = st.write }); err != nil {
+			s.later(err)
+			return
+		}
+	}
+	s.start(ctx, st)
+}
+
+// start runs one stage beside the loop.
+func (s *slot) start(ctx context.Context, st stage) {
+	n := *s.rec.clone().Next
+	ctx, cancel := context.WithCancel(ctx)
+	j := &job{doing: st.doing, cancel: cancel, done: make(chan result, 1), firm: st.firm, gated: st.gated}
+	s.m.mu.Lock()
+	s.job, s.percent = j, 0
+	s.m.mu.Unlock()
+	s.m.cfg.Changed()
+	go func() {
+		defer close(j.done)
+		r := result{at: n.Step}
+		if st.heavy {
+			release, err := s.m.take(ctx)
+			if err != nil {
+				r.err = err
+				j.done <- r
+				return
+			}
+			defer release()
+		}
+		r.step, r.change, r.err = st.run(ctx, n)
+		j.done <- r
+	}()
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// notNow is why a costly or risky step waits.
+func (s *slot) notNow(w Wish) string {
+	now := s.m.cfg.Now()
+	s.m.mu.Lock()
+	held := s.m.held()
+	s.m.mu.Unlock()
+	switch {
+	case held > 0:
+		return fmt.Sprintf("on hold for another %v", held.Round(time.Minute))
+	case w.Who == "technician":
+	case now.Before(w.NotBefore):
+		return "not before " + w.NotBefore.Format(time.RFC3339)
+	default:
+		if open, _ := inWindow(w.Window, now.Local()); !open { // checked when it was offered
+			return "outside the window " + w.Window
+		}
+	}
+	return s.m.cfg.Busy(s.name)
+}
+
+// finished journals what a job came to.
+func (s *slot) finished(r result) {
+	n := s.rec.Next
+	if n == nil {
+		return
+	}
+	var no *Refusal
+	var unsigned *notSigned
+	var which *unsure
+	s.replace = s.replace || errors.As(r.err, &which)
+	switch {
+	case r.err == nil && r.step == StepProbation:
+		s.switched()
+	case r.err == nil:
+		err := s.put(r.step, func(rec *record) {
+			rec.Next.Step, rec.Next.Strikes, rec.Next.Attempts, rec.Next.Error = r.step, 0, 0, ""
+			if r.change != nil {
+				r.change(rec.Next)
+			}
+		})
+		if err != nil {
+			s.later(err)
+			return
+		}
+		s.retry.Reset()
+		s.refusedBefore()
+	case errors.As(r.err, &no):
+		s.refuse(*n, no.Reason)
+	case errors.As(r.err, &unsigned):
+		s.m.store.forget(n.Offer.SHA256)
+		s.fail(r.err, func(n *next) { n.Step, n.Strikes = StepReserved, 0 })
+	default:
+		s.unstage()
+		s.fail(r.err, func(n *next) {
+			if n.Step == StepSwitching {
+				n.Step = StepShadow
+			}
+			if n.Strikes > 0 && errors.Is(r.err, ErrUnavailable) {
+				n.Strikes--
+			}
+		})
+	}
+}
+
+// refusedBefore ends a wish for a digest that was refused, with the old reason.
+func (s *slot) refusedBefore() {
+	n := s.rec.Next
+	if n == nil || n.Step != StepMetadata {
+		return
+	}
+	s.m.mu.Lock()
+	old, ok := s.m.refused[n.Offer.SHA256]
+	s.m.mu.Unlock()
+	if !ok {
+		return
+	}
+	s.end(*n, old.Step, "refused before: "+strings.TrimPrefix(old.Reason, "refused before: "), nil)
+}
+
+// fail notes an error that is to be tried again.
+func (s *slot) fail(err error, fn func(*next)) {
+	if e := s.put(s.rec.Next.Step, func(r *record) {
+		r.Counts.Failures++
+		r.Next.Attempts++
+		r.Next.Error = oneLine(err)
+		fn(r.Next)
+	}); e != nil {
+		err = e
+	}
+	s.later(err)
+}
+
+// later waits before the next try.
+func (s *slot) later(err error) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.retryAt = time.Now().Add(s.retry.Next())
+	if s.rec.Next == nil || s.rec.Next.Error != oneLine(err) {
+		s.failed = oneLine(err)
+	}
+}
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > 500 {
+		text = strings.ToValidUTF8(text[:500], "") + "…"
+	}
+	return text
+}
+
+// refuse ends a wish with a verdict on its digest.
+func (s *slot) refuse(n next, reason string) {
+	s.unstage()
+	r := Refused{Digest: n.Offer.SHA256, Target: n.Wish.Target, Slot: s.name, Step: n.Step, Reason: oneLine(errors.New(reason)), At: s.m.cfg.Now()}
+	s.end(n, n.Step, r.Reason, &r)
+}
+
+// end journals a refusal. Where that fails the model is not tried again either: it stands at its step, and is refused in the next turn.
+func (s *slot) end(n next, at Step, reason string, r *Refused) {
+	if r != nil && isDigest(r.Digest) {
+		s.noteRefused(*r)
+	}
+	err := s.put(StepRefused, func(rec *record) {
+		rec.Last = s.outcome(n.Wish, n.Bundle, StepRefused, at, reason)
+		rec.Last.Digest = n.Offer.SHA256
+		rec.Next = nil
+		rec.Counts.Refused++
+		rec.Unsaid = append(rec.Unsaid, s.entry(n.Wish, "refuse", n.Offer.SHA256, string(at), reason))
+	})
+	if err != nil {
+		s.later(err)
+		return
+	}
+	kick(s.m.sweep)
+}
+
+// noteRefused refuses a digest from now on; the next put journals it.
+func (s *slot) noteRefused(r Refused) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.unwritten == nil {
+		s.unwritten = map[string]any{}
+	}
+	maps.Copy(s.unwritten, s.m.refuse(r))
+}
+
+func (s *slot) resolve(ctx context.Context, n next) (Step, func(*next), error) {
+	o, err := s.offer(ctx, n.Wish)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the metadata of %s: %w", n.Wish.Target, err)
+	}
+	if o.Size <= 0 || !isDigest(o.SHA256) || o.Manifest != "" && !isDigest(o.Manifest) {
+		return "", nil, fmt.Errorf("read the metadata of %s: no size, or no SHA-256 in lower-case hex", n.Wish.Target)
+	}
+	o.Target = n.Wish.Target
+	return StepMetadata, func(n *next) { n.Offer, n.Bundle = o, Bundle{Digest: o.SHA256, Target: o.Target} }, nil
+}
+
+func (s *slot) offer(ctx context.Context, w Wish) (Offer, error) {
+	if w.File == "" {
+		return s.m.cfg.Source.Resolve(ctx, w.Target)
+	}
+	f, err := os.Open(w.File)
+	if err != nil {
+		return Offer{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Offer{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Offer{}, fmt.Errorf("%s is no archive; make one with: heron model pack", w.File)
+	}
+	digest, err := digestOf(f, defaultLimits())
+	return Offer{Size: info.Size(), SHA256: digest}, err
+}
+
+// reserve looks for room. What is here already needs none.
+func (s *slot) reserve(_ context.Context, n next) (Step, func(*next), error) {
+	c, err := parseCustom(n.Offer.Custom)
+	if err != nil {
+		return "", nil, &Refusal{Reason: err.Error()}
+	}
+	if b, ok := s.m.known(n.Offer.SHA256); ok && !n.Wish.Retry {
+		if m, err := checkFolder(s.m.store.folder(b.Digest), b.Manifest, false); err == nil {
+			return StepVerified, func(n *next) { n.describe(m) }, nil
+		}
+	}
+	if err := s.m.store.room(n.Offer, unpackedBound(n.Offer, c)); err != nil {
+		kick(s.m.sweep)
+		return "", nil, err
+	}
+	return StepReserved, nil, nil
+}
+
+func (n *next) describe(m *manifest) {
+	n.Bundle.Model, n.Bundle.Manifest, n.Bundle.Labels = m.model(), m.digest, m.labels()
+}
+
+func (s *slot) fetch(ctx context.Context, n next) (Step, func(*next), error) {
+	f := Fetching{Offer: n.Offer, Path: s.m.store.archive(n.Offer.SHA256), Have: s.m.have(), Progress: s.progress}
+	var err error
+	if n.Wish.File != "" {
+		err = copyFile(ctx, n.Wish.File, f.Path)
+	} else {
+		err = s.m.cfg.Source.Fetch(ctx, f)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch %s: %w", n.Wish.Target, err)
+	}
+	return StepFetched, nil, nil
+}
+
+func (s *slot) progress(done, total int64) {
+	if total <= 0 {
+		return
+	}
+	p := int(min(max(100*done/total, 0), 100))
+	s.m.mu.Lock()
+	changed := p != s.percent
+	s.percent = p
+	s.m.mu.Unlock()
+	if changed {
+		s.m.cfg.Changed()
+	}
+}
+
+func copyFile(ctx context.Context, from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, &canceled{ctx, in})
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+func (s *slot) verify(ctx context.Context, n next) (Step, func(*next), error) {
+	c, err := parseCustom(n.Offer.Custom)
+	if err != nil {
+		return "", nil, &Refusal{Reason: err.Error()}
+	}
+	m, err := s.m.store.verify(ctx, n.Offer, unpackedBound(n.Offer, c))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil, &notSigned{err.Error()}
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("verify %s: %w", n.Wish.Target, err)
+	}
+	return StepVerified, func(n *next) { n.describe(m) }, nil
+}
+
+func (s *slot) keep(_ context.Context, n next) (Step, func(*next), error) {
+	if err := s.m.store.keep(n.Offer.SHA256, n.Bundle.Manifest); err != nil {
+		return "", nil, fmt.Errorf("store %s: %w", n.Wish.Target, err)
+	}
+	s.m.store.forget(n.Offer.SHA256)
+	return StepStored, nil, nil
+}
+
+// whole is the stored bundle of n, checked once more: what heron-vision is given is what was verified.
+func (s *slot) whole(n next) (Bundle, error) {
+	b := s.m.placed(n.Bundle)
+	if _, err := checkFolder(b.Dir, b.Manifest, true); err != nil {
+		return Bundle{}, &notSigned{"the stored bundle is not what was verified: " + err.Error()}
+	}
+	return b, nil
+}
+
+func (s *slot) try(ctx context.Context, n next) (Step, func(*next), error) {
+	b, err := s.whole(n)
+	if err != nil {
+		return "", nil, err
+	}
+	t, err := s.m.cfg.Eyes.Try(ctx, s.name, b)
+	if err != nil {
+		return "", nil, fmt.Errorf("try %s: %w", n.Wish.Target, err)
+	}
+	root, err := os.OpenRoot(b.Dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("try %s: %w", n.Wish.Target, err)
+	}
+	defer root.Close()
+	m, err := readManifest(root, b.Manifest)
+	if err != nil {
+		return "", nil, &notSigned{err.Error()}
+	}
+	if most := m.Budget.LatencyMS; most > 0 && t.LatencyMS > most {
+		return "", nil, &Refusal{Reason: fmt.Sprintf("too slow here: %.1f ms on %s, its budget is %.1f ms", t.LatencyMS, t.Engine, most)}
+	}
+	if most := m.Budget.RSSMB; most > 0 && t.RSSMB > most {
+		return "", nil, &Refusal{Reason: fmt.Sprintf("too large here: %.0f MB of memory on %s, its budget is %.0f MB", t.RSSMB, t.Engine, most)}
+	}
+	return StepTried, func(n *next) { n.Bundle.Engine = t.Engine }, nil
+}
+
+// unsure is an error after which nobody knows which model is live. The one before is put back: two seconds, and a state that is known.
+type unsure struct{ error }
+
+func (e *unsure) Unwrap() error { return e.error }
+
+// promote makes the staged model the live one.
+func (s *slot) promote(ctx context.Context, n next) (Step, func(*next), error) {
+	b, err := s.whole(n)
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, promoteLimit)
+	defer cancel()
+	eyes := s.m.cfg.Eyes
+	if s.running.IsNone() {
+		if err := eyes.Replace(s.name, b); err != nil {
+			return "", nil, &unsure{fmt.Errorf("start %s: %w", n.Wish.Target, err)}
+		}
+		return StepProbation, nil, nil
+	}
+	if s.staged != b.Digest || s.m.cfg.Watcher.Shadow(s.name).Lost != "" {
+		if err := eyes.Stage(ctx, s.name, b, s.m.cfg.Share); err != nil {
+			return "", nil, fmt.Errorf("stage %s: %w", n.Wish.Target, err)
+		}
+	}
+	if err := eyes.Promote(ctx, s.name); err != nil {
+		return "", nil, &unsure{fmt.Errorf("switch to %s: %w", n.Wish.Target, err)}
+	}
+	return StepProbation, nil, nil
+}

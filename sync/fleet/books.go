@@ -240,7 +240,7 @@ func (l Line) Text() string {
 	if l.Late {
 		late = " (late)"
 	}
-	return clean(fmt.Sprintf("%s %s/%s %-6s %s%s", r.T.UTC().Format(message.TimeFormat), l.Group, l.Device, l.Stream, l.summary(), late))
+	return Clean(fmt.Sprintf("%s %s/%s %-6s %s%s", r.T.UTC().Format(message.TimeFormat), l.Group, l.Device, l.Stream, l.summary(), late))
 }
 
 // summary tells what matters of the streams that people watch, and the rest as it is.

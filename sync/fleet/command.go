@@ -59,7 +59,7 @@ func waitAnswer(ctx context.Context, topic, id string, answers <-chan Message, o
 			}
 			a, err := message.ParseAnswer(m.Payload)
 			if err != nil {
-				return fmt.Errorf("the answer cannot be read: %s", clean(err.Error()))
+				return fmt.Errorf("the answer cannot be read: %s", Clean(err.Error()))
 			}
 			if a.ID != id {
 				continue

@@ -67,7 +67,7 @@ func (r Rollout) Fate(d Device) Fate {
 		f.Outcome = Failed
 		f.Detail = "the device has no slot " + r.Slot
 		if d.Reported.Error != "" {
-			f.Detail = clean(d.Reported.Error)
+			f.Detail = Clean(d.Reported.Error)
 		}
 	case s.Source == "device":
 		f.Outcome = OwnDocument
@@ -75,7 +75,7 @@ func (r Rollout) Fate(d Device) Fate {
 		f.Outcome = Unanswered
 		f.Current = false
 		if d.Reported.Error != "" {
-			f.Outcome, f.Detail = Failed, clean(d.Reported.Error)
+			f.Outcome, f.Detail = Failed, Clean(d.Reported.Error)
 		}
 	default:
 		f.judge(s, d.Reported.Hold)
@@ -84,7 +84,7 @@ func (r Rollout) Fate(d Device) Fate {
 }
 
 func (f *Fate) judge(s *message.ReportedSlot, hold *message.Hold) {
-	f.Step, f.Percent, f.Detail = s.Step, s.Percent, clean(s.Error)
+	f.Step, f.Percent, f.Detail = s.Step, s.Percent, Clean(s.Error)
 	switch s.Step {
 	case message.StepConfirmed:
 		f.Outcome = Confirmed
@@ -114,18 +114,27 @@ func (f *Fate) judge(s *message.ReportedSlot, hold *message.Hold) {
 func lastRefusal(s *message.ReportedSlot, target string) string {
 	for _, r := range s.Refused {
 		if r.Target == target {
-			return refusalLine(r)
+			return RefusalLine(r)
 		}
 	}
 	return ""
 }
 
-func refusalLine(r message.Refusal) string {
+// Reason for which a slot does not run what it is asked to, in one line; empty where there is none.
+func Reason(s message.ReportedSlot) string {
+	if s.Error != "" {
+		return Clean(s.Error)
+	}
+	return lastRefusal(&s, s.Target)
+}
+
+// RefusalLine is a refusal in one line.
+func RefusalLine(r message.Refusal) string {
 	line := r.Reason
 	if r.Step != "" {
 		line = "at " + r.Step + ": " + line
 	}
-	return clean(line)
+	return Clean(line)
 }
 
 // bad outcomes count against max_failed.

@@ -141,7 +141,7 @@ func (m *Manager) strangers(ctx context.Context) (bool, error) {
 		m.doc.At.Rev = desired.Rev
 		return true, m.write(ctx)
 	}
-	m.doc.stop(now(), "somebody else (%q) wrote rev %d of the group's desired document, which asks for %q in slot %s", clean(desired.IssuedBy), desired.Rev, target(desired, m.doc.Slot), m.doc.Slot)
+	m.doc.stop(now(), "somebody else (%q) wrote rev %d of the group's desired document, which asks for %q in slot %s", Clean(desired.IssuedBy), desired.Rev, target(desired, m.doc.Slot), m.doc.Slot)
 	m.doc.Owner.Driving = false
 	return true, m.write(ctx)
 }
@@ -213,7 +213,7 @@ func DeviceFate(d Device, slot string, rev int64) Fate {
 	f.Current = true
 	s := d.Slot(slot)
 	if s == nil || s.Source != "device" {
-		f.Outcome, f.Detail = Failed, clean(d.Reported.Error)
+		f.Outcome, f.Detail = Failed, Clean(d.Reported.Error)
 		if f.Detail == "" {
 			f.Detail = "the device has no slot " + slot
 		}

@@ -151,7 +151,7 @@ func (v *Inventory) takeDevice(g, id, below string, m Message) {
 	err := d.take(below, m.Payload)
 	d.Problems = slices.DeleteFunc(d.Problems, func(p string) bool { return strings.HasPrefix(p, below+": ") })
 	if err != nil {
-		d.Problems = append(d.Problems, below+": "+clean(err.Error()))
+		d.Problems = append(d.Problems, below+": "+Clean(err.Error()))
 	}
 }
 
@@ -299,7 +299,7 @@ func (v *Inventory) Group(name string) (*message.Desired, *Rollout, error) {
 		return nil, nil, nil
 	}
 	if g.problem != "" {
-		return g.desired, g.rollout, fmt.Errorf("%s", clean(g.problem))
+		return g.desired, g.rollout, fmt.Errorf("%s", Clean(g.problem))
 	}
 	return g.desired, g.rollout, nil
 }
@@ -311,8 +311,8 @@ func (v *Inventory) Ignored() int {
 	return v.ignored
 }
 
-// clean makes one harmless line of what a stranger wrote: no control characters reach a terminal.
-func clean(s string) string {
+// Clean makes one harmless line of what a stranger wrote: no control characters reach a terminal.
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == 0x2028 || r == 0x2029 {
 			return ' '

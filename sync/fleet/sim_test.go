@@ -77,7 +77,7 @@ type herd struct {
 }
 
 type simulated struct {
-	id     string
+	id string
 	offline,
 	silent bool // online, and never answers
 	slot     message.ReportedSlot

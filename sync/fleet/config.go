@@ -59,7 +59,7 @@ func (c Config) Overlay(o Config) Config {
 	}
 }
 
-// Validate names the first setting that cannot work.
+// Validate names the first setting that cannot work, and the first file that cannot be read.
 func (c Config) Validate() error {
 	if _, err := c.broker(); err != nil {
 		return err
@@ -77,7 +77,11 @@ func (c Config) Validate() error {
 	if c.PasswordFile != "" && c.Username == "" {
 		return errors.New("username: missing; MQTT allows no password without it")
 	}
-	return nil
+	if _, err := c.password(); err != nil {
+		return err
+	}
+	_, err := c.tls("")
+	return err
 }
 
 func (c Config) root() string { return cmp.Or(strings.Trim(c.Root, "/"), "heron/v1") }

@@ -87,7 +87,7 @@ type simulated struct {
 	chosen   []float64                                 // percents at which it was selected
 }
 
-func newHerd(t testing.TB, address string, n int) *herd {
+func newHerd(t testing.TB, address string, n int, user ...string) *herd {
 	t.Helper()
 	h := &herd{t: t, conf: Config{Broker: "tcp://" + address, Group: "acme"}, list: map[string]*simulated{}}
 	for i := range n {
@@ -96,6 +96,9 @@ func newHerd(t testing.TB, address string, n int) *herd {
 	}
 	o := paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID("herd").SetCleanSession(true).SetOrderMatters(false).SetAutoReconnect(true).
 		SetMaxReconnectInterval(100 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond)
+	if len(user) > 0 {
+		o.SetUsername(user[0]).SetPassword(secret)
+	}
 	o.SetOnConnectHandler(func(c paho.Client) {
 		h.listen(c)
 		h.everything()

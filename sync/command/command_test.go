@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,12 @@ func doc(id string, expires time.Time) []byte {
 	return b
 }
 
+func (d *device) answer(id string) message.Answer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last[id]
+}
+
 func (d *device) answers() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,12 +182,12 @@ func TestAnswersOfOneCommand(t *testing.T) {
 		defer d.stop()
 		d.command("diag", "x")
 		d.want("diag/x accepted, diag/x running, diag/x running, diag/x running, diag/x failed upload")
-		if a := d.last["x"]; a.Message != "PUT: 403" {
+		if a := d.answer("x"); a.Message != "PUT: 403" {
 			t.Errorf("%+v", a)
 		}
 		d.command("ping", "y")
 		synctest.Wait()
-		if a := d.last["y"]; a.Status != message.StatusSucceeded || string(a.Data) != `{"n":1}` {
+		if a := d.answer("y"); a.Status != message.StatusSucceeded || string(a.Data) != `{"n":1}` {
 			t.Errorf("%+v", a)
 		}
 		if got := strings.Join(d.audits, ", "); got != "anna diag failed, anna ping succeeded" {
@@ -207,16 +214,16 @@ func TestHandlersThatMisbehave(t *testing.T) {
 			time.Sleep(16 * time.Second)
 		}
 		for id, want := range map[string]string{"panics": "failed panic", "slow": "failed timeout", "deaf": "failed timeout"} {
-			if a := d.last[id]; a.Status+" "+a.Code != want {
+			if a := d.answer(id); a.Status+" "+a.Code != want {
 				t.Errorf("%s: %+v", id, a)
 			}
 		}
-		if d.last["huge"].Status == message.StatusSucceeded {
+		if d.answer("huge").Status == message.StatusSucceeded {
 			t.Error("the next did not wait for the one that does not end")
 		}
 		time.Sleep(time.Minute)
 		for _, id := range []string{"huge", "chan"} {
-			if a := d.last[id]; a.Status != message.StatusSucceeded || a.Data != nil || a.Message == "" {
+			if a := d.answer(id); a.Status != message.StatusSucceeded || a.Data != nil || a.Message == "" {
 				t.Errorf("%s: %+v", id, a)
 			}
 		}
@@ -264,8 +271,9 @@ func TestExpiryWithoutAClock(t *testing.T) {
 		n := 0
 		slow := counting("slow", &n, 3*time.Minute)
 		slow.Deadline = time.Hour
-		d := start(t, path, nil, slow).run()
+		d := start(t, path, nil, slow)
 		d.synced = false
+		d.run()
 		defer d.stop()
 		past := time.Now().Add(-1000 * time.Hour)
 		give := func(kind, id string, issued time.Time) {
@@ -279,7 +287,7 @@ func TestExpiryWithoutAClock(t *testing.T) {
 		give("ping", "c", past)        // is over before b is
 		give("ping", "d", time.Time{}) // five minutes
 		time.Sleep(10 * time.Minute)
-		if d.last["c"].Status != message.StatusExpired || d.last["d"].Status != message.StatusSucceeded || n != 1 {
+		if d.answer("c").Status != message.StatusExpired || d.answer("d").Status != message.StatusSucceeded || n != 1 {
 			t.Error(d.answers())
 		}
 	})
@@ -330,10 +338,11 @@ func TestK3Flood(t *testing.T) {
 func TestK4Conflicts(t *testing.T) {
 	path := journalPath(t)
 	synctest.Test(t, func(t *testing.T) {
-		busy := ""
+		var busy atomic.Value
+		busy.Store("")
 		updates := 0
 		rollback := counting("rollback", &updates, 10*time.Second)
-		rollback.Blocked = func() string { return busy }
+		rollback.Blocked = func() string { return busy.Load().(string) }
 		d := start(t, path, nil, rollback, Act{Type: "reboot", Returns: true, Reboots: true, Every: time.Hour, Do: func(context.Context, json.RawMessage, func(string, int)) (any, error) { return nil, nil }}).run()
 		d.command("rollback", "1")
 		synctest.Wait()
@@ -341,13 +350,13 @@ func TestK4Conflicts(t *testing.T) {
 		d.command("reboot", "3")
 		d.command("rollback", "4")
 		d.command("reboot", "5")
-		busy = "the model of slot main is being switched"
+		busy.Store("the model of slot main is being switched")
 		time.Sleep(11 * time.Second)
 		d.want("rollback/1 accepted, rollback/1 running, rollback/2 accepted, reboot/3 accepted, rollback/4 rejected conflict, reboot/5 rejected conflict, rollback/1 succeeded, rollback/2 rejected conflict, reboot/3 running")
-		if m := d.last["4"].Message; !strings.Contains(m, "reboot 3") {
+		if m := d.answer("4").Message; !strings.Contains(m, "reboot 3") {
 			t.Errorf("reason %q", m)
 		}
-		if m := d.last["2"].Message; m != busy || updates != 1 {
+		if m := d.answer("2").Message; m != busy.Load() || updates != 1 {
 			t.Errorf("reason %q, %d rollbacks", m, updates)
 		}
 		d.command("ping", "6")
@@ -369,11 +378,11 @@ func TestFullQueueIsBusy(t *testing.T) {
 		for i := range maxQueue + 2 {
 			d.command("ping", fmt.Sprint(i))
 		}
-		if s := d.Stats(); s.Queued != maxQueue || s.Running != "slow/a" || d.last["17"].Code != codeBusy || d.last["16"].Code != codeBusy || d.last["15"].Status != message.StatusAccepted {
-			t.Errorf("%+v, %+v", s, d.last["17"])
+		if s := d.Stats(); s.Queued != maxQueue || s.Running != "slow/a" || d.answer("17").Code != codeBusy || d.answer("16").Code != codeBusy || d.answer("15").Status != message.StatusAccepted {
+			t.Errorf("%+v, %+v", s, d.answer("17"))
 		}
 		time.Sleep(time.Minute)
-		if d.last["15"].Status != message.StatusSucceeded || d.last["16"].Status != message.StatusRejected {
+		if d.answer("15").Status != message.StatusSucceeded || d.answer("16").Status != message.StatusRejected {
 			t.Error(d.answers())
 		}
 	})
@@ -408,10 +417,10 @@ func TestK5RebootsAtMostHourly(t *testing.T) {
 				d.stop()
 				d = boot()
 				synctest.Wait()
-				if a := d.last[fmt.Sprint("r", minute)]; a.Status != message.StatusSucceeded {
+				if a := d.answer(fmt.Sprint("r", minute)); a.Status != message.StatusSucceeded {
 					t.Errorf("after the boot: %+v", a)
 				}
-			} else if d.last[fmt.Sprint("r", minute)].Code == codeTooSoon {
+			} else if d.answer(fmt.Sprint("r", minute)).Code == codeTooSoon {
 				soon++
 			}
 			time.Sleep(time.Minute)
@@ -506,7 +515,9 @@ func TestAnswersWaitForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := start(t, path, nil).run()
 		defer d.stop()
+		d.mu.Lock()
 		d.room = false
+		d.mu.Unlock()
 		d.command("ping", "a")
 		synctest.Wait()
 		d.mu.Lock()

@@ -37,6 +37,8 @@ type fleetModel struct {
 	Target  string `json:"target,omitempty"` // wanted
 	Step    string `json:"step,omitempty"`
 	Percent int    `json:"percent,omitempty"`
+
+	Decision string `json:"decision,omitempty"` // at waiting: for what
 }
 
 func (a *app) fleetLs() *cobra.Command {
@@ -177,6 +179,9 @@ func stepWord(m fleetModel) string {
 	if m.Percent > 0 {
 		return fmt.Sprintf("%s %d%%", m.Step, m.Percent)
 	}
+	if m.Decision != "" {
+		return m.Step + " (" + m.Decision + ")"
+	}
 	return cmp.Or(m.Step, "-")
 }
 
@@ -193,7 +198,7 @@ func rowOf(d fleet.Device) fleetRow {
 	}
 	r.Rev, r.GroupRev = d.Reported.Rev, d.Reported.GroupRev
 	for _, s := range d.Reported.Slots {
-		m := fleetModel{Slot: harmless(s.Slot), Model: modelName(s.Active), Target: harmless(s.Target), Step: harmless(s.Step), Percent: s.Percent}
+		m := fleetModel{Slot: harmless(s.Slot), Model: modelName(s.Active), Target: harmless(s.Target), Step: harmless(s.Step), Percent: s.Percent, Decision: harmless(s.Decision)}
 		if s.Active != nil {
 			m.Engine = harmless(s.Active.Engine)
 		}

@@ -130,7 +130,7 @@ func showSlot(row rowFunc, s message.ReportedSlot) {
 	}
 	row("slot "+harmless(s.Slot), "runs %s", runs)
 	if s.Target != "" {
-		row("", "wants %s (%s rev %d): %s", s.Target, cmp.Or(s.Source, "somebody"), s.Rev, strings.TrimSpace(stepWord(fleetModel{Step: s.Step, Percent: s.Percent})+" "+s.Decision))
+		row("", "wants %s (%s rev %d): %s", s.Target, cmp.Or(s.Source, "somebody"), s.Rev, stepWord(fleetModel{Step: s.Step, Percent: s.Percent, Decision: s.Decision}))
 	}
 	if s.Error != "" {
 		row("", "because %s", s.Error)

@@ -16,6 +16,7 @@ type rolloutView struct {
 	cv    *canvas
 	group string
 	last  string
+	told  int // decisions of the history that were printed
 	drawn time.Time
 	late  func() // what was not drawn, since it came too soon after the last
 }
@@ -33,6 +34,7 @@ func (v *rolloutView) show(r fleet.Rollout, devices []fleet.Device) {
 		}
 		return
 	}
+	v.decisions(r)
 	line := fmt.Sprintf("wave %d/%d %g%% %s: %s", r.At.Wave+1, len(r.Plan.Percent), r.Percent(), r.State, r.Counts)
 	if line == v.last {
 		return
@@ -43,6 +45,19 @@ func (v *rolloutView) show(r fleet.Rollout, devices []fleet.Device) {
 		return
 	}
 	fmt.Fprintln(v.a.out, time.Now().UTC().Format("15:04:05Z"), line)
+}
+
+// decisions prints those made since the last look; of a rollout that is gone on with, only the newest.
+func (v *rolloutView) decisions(r fleet.Rollout) {
+	if v.told == 0 {
+		v.told = len(r.History) - 1
+	}
+	for _, e := range r.History[min(v.told, len(r.History)):] {
+		if !v.a.json {
+			fmt.Fprintln(v.a.out, e.At.UTC().Format("15:04:05Z"), harmless(e.Who+": "+e.What))
+		}
+	}
+	v.told = len(r.History)
 }
 
 func (v *rolloutView) flush() {

@@ -138,8 +138,11 @@ func (a Acceptance) slow(s, ref Sample, budget float64) string {
 
 func (a Acceptance) drifted(s, ref Sample, by against) string {
 	known := ref.Frames >= someFrames && by.same
-	confidence := ref.Confidence
-	if !known && by.base != nil {
+	confidence := 0.0
+	switch {
+	case known:
+		confidence = ref.Confidence
+	case by.base != nil:
 		confidence = by.base.Confidence
 	}
 	if confidence > 0 && s.Confidence < a.Confidence*confidence {

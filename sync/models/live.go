@@ -18,7 +18,7 @@ func (s *slot) boot() Bundle {
 		s.countStart(p)
 	}
 	if a := s.rec.Active; a != nil {
-		if _, err := checkFolder(s.m.store.folder(a.Digest), a.Manifest, true); err != nil {
+		if _, err := checkFolder(s.m.store.folder(a.Digest), a.Manifest, false); err != nil {
 			s.backFromDamage(err)
 		}
 	}
@@ -64,9 +64,14 @@ func (s *slot) openConfigured() Bundle {
 func (s *slot) setRunning() {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	s.running = s.configured
-	if s.rec.Active != nil {
-		s.running = s.m.placed(*s.rec.Active)
+	s.show(s.rec)
+}
+
+// show makes a record, and what it runs, the one that others see. Manager.mu is held.
+func (s *slot) show(r *record) {
+	s.rec, s.running = r, s.configured
+	if r.Active != nil {
+		s.running = s.m.placed(*r.Active)
 	}
 }
 
@@ -97,7 +102,6 @@ func (s *slot) switched() {
 		s.fail(err, func(n *next) { n.Step = StepShadow })
 		return
 	}
-	s.setRunning()
 	s.m.cfg.Watcher.Reset(s.name, false)
 	s.m.mu.Lock()
 	s.watch, s.retryAt = watch{}, time.Time{}
@@ -245,10 +249,10 @@ func (s *slot) back(reason, who string, refuse bool) {
 		r := s.rec.clone()
 		change(r)
 		s.m.mu.Lock()
-		s.rec, s.dirty = r, true
+		s.show(r)
+		s.dirty = true
 		s.m.mu.Unlock()
 	}
-	s.setRunning()
 	s.replace = true
 	kick(s.m.sweep)
 }
@@ -313,9 +317,6 @@ func (s *slot) backFromDamage(cause error) {
 
 // shadow lets the model answer beside the live one.
 func (s *slot) shadow(ctx context.Context, n next) (Step, func(*next), error) {
-	if n.Wish.Shadow == 0 || s.running.IsNone() {
-		return StepShadow, nil, nil
-	}
 	b, err := s.whole(n)
 	if err != nil {
 		return "", nil, err
@@ -324,7 +325,7 @@ func (s *slot) shadow(ctx context.Context, n next) (Step, func(*next), error) {
 	if err != nil {
 		return "", nil, &Refusal{Reason: err.Error()}
 	}
-	v := vigil{accept: c.Acceptance, length: n.Wish.Shadow, by: against{same: b.Labels != "" && b.Labels == s.running.Labels}}
+	v := vigil{accept: c.Acceptance, length: n.Wish.Shadow, by: against{same: b.Labels != "" && b.Labels == n.live.Labels}}
 	v.by.budgetMS, v.by.base = about(b.Dir)
 	if err := s.stageIt(ctx, b, n); err != nil {
 		return "", nil, err

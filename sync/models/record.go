@@ -127,6 +127,7 @@ type next struct {
 	Strikes  int     `json:"strikes,omitempty"`  // tries of this step that began and did not end well; written before each
 	Error    string  `json:"error,omitempty"`
 	Ref      *Sample `json:"ref,omitempty"` // the live model in the shadow run
+	live     Bundle  // what runs, for the job
 }
 
 type hold struct {

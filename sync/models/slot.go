@@ -98,7 +98,8 @@ func (s *slot) put(step Step, fn func(*record)) error {
 	}
 	s.m.point("after:" + string(step))
 	s.m.mu.Lock()
-	s.rec, s.dirty, s.failed, s.unwritten = r, false, "", nil
+	s.show(r)
+	s.dirty, s.failed, s.unwritten = false, "", nil
 	s.m.mu.Unlock()
 	s.m.cfg.Changed()
 	s.say()
@@ -162,6 +163,9 @@ func (s *slot) turn(ctx context.Context) time.Duration {
 		s.giveVision()
 	}
 	s.probe()
+	if s.replace && s.job == nil {
+		s.giveVision()
+	}
 	if s.rec.Next != nil && s.job == nil {
 		s.begin(ctx)
 	}

@@ -48,6 +48,9 @@ func (s *slot) way(at Step) stage {
 	case StepStored:
 		return stage{doing: "trying", run: s.try, heavy: true, gated: true, risky: true, most: 3, write: StepStored}
 	case StepTried:
+		if s.running.IsNone() || s.rec.Next.Wish.Shadow == 0 {
+			return stage{doing: "going on", run: func(context.Context, next) (Step, func(*next), error) { return StepShadow, nil, nil }}
+		}
 		return stage{doing: doingShadow, run: s.shadow, gated: true, risky: true, most: 2, write: StepTried} // each costs the live model two seconds
 	}
 	return stage{doing: "switching", run: s.promote, gated: true, risky: true, most: 3, firm: true, write: StepSwitching}
@@ -87,6 +90,7 @@ func (s *slot) begin(ctx context.Context) {
 // start runs one stage beside the loop.
 func (s *slot) start(ctx context.Context, st stage) {
 	n := *s.rec.clone().Next
+	n.live = s.running
 	ctx, cancel := context.WithCancel(ctx)
 	j := &job{doing: st.doing, cancel: cancel, done: make(chan result, 1), firm: st.firm, gated: st.gated}
 	s.m.mu.Lock()
@@ -435,9 +439,9 @@ func (s *slot) promote(ctx context.Context, n next) (Step, func(*next), error) {
 	ctx, cancel := context.WithTimeout(ctx, promoteLimit)
 	defer cancel()
 	eyes := s.m.cfg.Eyes
-	if s.running.IsNone() {
+	if n.live.IsNone() {
 		if err := eyes.Replace(s.name, b); err != nil {
-			return "", nil, &unsure{fmt.Errorf("start %s: %w", n.Wish.Target, err)}
+			return "", nil, &unsure{fmt.Errorf("start %s: %w: %w", n.Wish.Target, ErrUnavailable, err)}
 		}
 		return StepProbation, nil, nil
 	}

@@ -59,6 +59,7 @@ type world struct {
 	since        map[string]time.Time // live since
 	beside       map[string]time.Time // staged since
 	noFrames     bool
+	hurry        int // frames for each that would have come
 	unavailable  bool
 	promoteErr   error
 	promoted     bool // although promoteErr
@@ -71,12 +72,16 @@ type world struct {
 }
 
 func newWorld(t testing.TB, names ...string) *world {
-	w := &world{t: t, repo: map[string][]byte{}, said: map[string]Offer{}, live: map[string]Bundle{}, staged: map[string]Bundle{},
-		since: map[string]time.Time{}, beside: map[string]time.Time{}}
+	repo := map[string][]byte{}
 	for _, n := range append(names, "v1", "v2", "v3") {
-		w.repo[n+"/1"] = published(t, n, "1")
+		repo[n+"/1"] = published(t, n, "1")
 	}
-	return w
+	return newWorldOf(t, repo)
+}
+
+func newWorldOf(t testing.TB, repo map[string][]byte) *world {
+	return &world{t: t, repo: repo, said: map[string]Offer{}, live: map[string]Bundle{}, staged: map[string]Bundle{},
+		since: map[string]time.Time{}, beside: map[string]time.Time{}}
 }
 
 func (w *world) Resolve(ctx context.Context, target string) (Offer, error) {
@@ -211,7 +216,10 @@ func (w *world) Replace(slot string, b Bundle) error {
 
 // sample is how a model of this name does on frames at 30 a second.
 func (w *world) sample(model, phase string, d time.Duration) Sample {
-	n := int(d / (33 * time.Millisecond))
+	n := int(d/(33*time.Millisecond)) * max(w.hurry, 1)
+	if w.hurry > 0 {
+		n = int(d * time.Duration(w.hurry) / (33 * time.Millisecond))
+	}
 	if w.noFrames {
 		n = 0
 	}

@@ -18,6 +18,7 @@ import (
 const (
 	MaxDocument = 128 << 10 // bytes
 	maxDepth    = 32
+	maxValues   = 8192 // each costs a decoder far more than its two bytes
 	maxModels   = 16
 	maxLabels   = 32
 	maxText     = 256
@@ -227,8 +228,11 @@ func decode(b []byte, v any) error {
 	if !utf8.Valid(b) {
 		return errors.New("not UTF-8")
 	}
-	if depth(b) > maxDepth {
+	switch depth, values := shape(b); {
+	case depth > maxDepth:
 		return fmt.Errorf("nested deeper than %d", maxDepth)
+	case values > maxValues:
+		return fmt.Errorf("more than %d values", maxValues)
 	}
 	if !isObject(b) {
 		return errors.New("not a JSON object")
@@ -246,8 +250,8 @@ func decode(b []byte, v any) error {
 	return err
 }
 
-// depth is how deep brackets are nested outside strings.
-func depth(b []byte) (deepest int) {
+// shape is how deep brackets are nested, and how many commas there are, both outside strings.
+func shape(b []byte) (depth, commas int) {
 	now, quoted := 0, false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
@@ -258,12 +262,14 @@ func depth(b []byte) (deepest int) {
 		case quoted:
 		case c == '{' || c == '[':
 			now++
-			deepest = max(deepest, now)
+			depth = max(depth, now)
 		case c == '}' || c == ']':
 			now--
+		case c == ',':
+			commas++
 		}
 	}
-	return deepest
+	return depth, commas
 }
 
 func isObject(b []byte) bool {

@@ -74,7 +74,7 @@ func (a *app) printDevices(devices []fleet.Device) error {
 		}
 		return json.NewEncoder(a.out).Encode(rows)
 	}
-	cv := newCanvas(a.out)
+	cv := newCanvas(a.out).still()
 	return cv.redraw(deviceLines(cv, devices, time.Now()))
 }
 

@@ -269,7 +269,7 @@ func (a *app) fleetRollout() *cobra.Command {
 				if a.json {
 					return json.NewEncoder(a.out).Encode(r)
 				}
-				cv := newCanvas(a.out)
+				cv := newCanvas(a.out).still()
 				lines := rolloutLines(cv, group, *r, inv.Devices(), time.Now())
 				for _, e := range r.History {
 					lines = append(lines, harmless(fmt.Sprintf("%s  %s: %s", clockTime(e.At), e.Who, e.What)))

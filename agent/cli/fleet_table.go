@@ -48,6 +48,20 @@ func newCanvas(out io.Writer) *canvas {
 	return c
 }
 
+// still is a canvas that draws once: what does not fit scrolls away, rather than being left out.
+func (c *canvas) still() *canvas {
+	c.live, c.size = false, func() (int, int) { return 0, 0 }
+	return c
+}
+
+// fit cuts a line where the terminal ends: one that wraps would spoil the next drawing.
+func (c *canvas) fit(line string) string {
+	if width, _ := c.size(); c.live && width > 0 {
+		return shorten(line, width)
+	}
+	return line
+}
+
 // redraw puts lines in the place of the last ones.
 func (c *canvas) redraw(lines []string) error {
 	_, height := c.size()

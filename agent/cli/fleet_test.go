@@ -58,7 +58,9 @@ acme/dev-2  online   main=bottles@1.4.1 caps=caps@2  edgetpu onnx  fetched 40% c
 acme/dev-3  online   none                            -             waiting (not-selected)  3    -        46h
 acme/dev-4  offline                                                                        0    -        60m   reported: not a JSON object
 4 devices, 3 online`)
-	for _, l := range deviceLines(plainCanvas(60), devices, fleetNow) {
+	narrow := plainCanvas(60)
+	narrow.live = true
+	for _, l := range deviceLines(narrow, devices, fleetNow) {
 		if n := len([]rune(l)); n > 60 {
 			t.Errorf("%d columns of 60: %s", n, l)
 		}
@@ -93,6 +95,21 @@ bottles/1.5.0 in slot main of group acme: running
   wave 3  100%  waits
   dev-1  refused  refused      at tried: golden/2.png: ok where scratched [31m was expected
   dev-2  pending  fetched 40%`)
+}
+
+// On a terminal a drawing takes the place of the last, in no more lines and columns than there are; what cannot be coloured is not.
+func TestCanvasRedraws(t *testing.T) {
+	var out bytes.Buffer
+	c := &canvas{out: &out, live: true, colored: true, size: func() (int, int) { return 12, 5 }}
+	for range 2 {
+		if err := c.redraw(append([]string{c.fit("a headline that is long")}, c.table([][]cell{{{"a", red}, {"b", plain}}, {{"long", plain}, {"and longer", green}}, {{"3", plain}}, {{"4", plain}}, {{"5", plain}}})...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	once := "a headline …\n\x1b[31ma\x1b[0m     b\nlong  \x1b[32mand l…\x1b[0m\n… 3 lines more\n"
+	if want := once + "\x1b[4F\x1b[J" + once; out.String() != want {
+		t.Errorf("%q\nwant %q", out.String(), want)
+	}
 }
 
 func TestFleetFigures(t *testing.T) {

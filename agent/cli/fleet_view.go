@@ -72,7 +72,7 @@ func rolloutLines(cv *canvas, group string, r fleet.Rollout, devices []fleet.Dev
 	if r.Reason != "" {
 		head += ": " + r.Reason
 	}
-	lines := []string{harmless(head)}
+	lines := []string{cv.fit(harmless(head))}
 	rows := [][]cell{}
 	for i, p := range r.Plan.Percent {
 		row := []cell{{fmt.Sprintf("  wave %d", i+1), faint}, {fmt.Sprintf("%g%%", p), plain}, {"waits", faint}}

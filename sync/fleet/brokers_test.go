@@ -346,3 +346,31 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// More retained documents than Mosquitto keeps waiting for one reader (1,000 by default, 10,000 in our example): all are heard at the first asking.
+func TestLargeFleetIsHeardWhole(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	address, _ := mosquitto(t, read(t, "../../deploy/mosquitto.acl"))
+	h := newHerd(t, address, n, "herd")
+	all := as(t, address, "herd", "heron/v1/+/+/state")
+	eventually(t, "all have said so", func() bool { all.mu.Lock(); defer all.mu.Unlock(); return len(all.heard) >= n })
+	h.conf.Username, h.conf.PasswordFile = "viewer", write(t, filepath.Join(t.TempDir(), "password"), secret)
+	began := time.Now()
+	err := h.with(ctxFor(t), "eve", func(_ context.Context, _ *Manager, inv *Inventory) error {
+		got := inv.Devices()
+		for _, d := range got {
+			if d.State == nil || d.Reported == nil {
+				return fmt.Errorf("%s is not whole", d.ID)
+			}
+		}
+		if len(got) != n {
+			return fmt.Errorf("%d of %d devices", len(got), n)
+		}
+		return nil
+	})
+	t.Logf("%d devices in %v", n, time.Since(began))
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -226,7 +226,7 @@ func compiled(s *inference.Spec) []byte {
 	g := &graph{}
 	in := g.tensor("input", kinds[s.Input.DType], shapeOf(s), nil, s.Input.Quant)
 	out := g.tensor("scores", kinds[s.Output.Type()], []int32{1, int32(len(s.Labels))}, nil, s.Output.Quant)
-	g.op(fields{0: byte(32), 1: str(edgeTPUOp), 2: int32(1), 3: int32(32)}, []int32{in}, []int32{out}, 0, nil)
+	g.op(fields{0: byte(32), 1: str("edgetpu-custom-op"), 2: int32(1), 3: int32(32)}, []int32{in}, []int32{out}, 0, nil)
 	g.in, g.out = []int32{in}, []int32{out}
 	return g.file()
 }

@@ -30,8 +30,8 @@ func EdgeTPU(device string) inference.Opener {
 }
 
 func openEdgeTPU(ctx context.Context, m inference.Model, device string) (inference.Engine, error) {
-	g, err := readModel(m.Bytes)
-	if err == nil && !g.compiled() {
+	g, err := inference.ReadTFLite(m.Bytes)
+	if err == nil && !g.Compiled() {
 		err = inference.Refuse(inference.CodeFormat, "compile it with edgetpu_compiler and put the file it writes into the bundle",
 			"the model is not compiled for the Edge TPU and would run on the CPU")
 	}
@@ -100,7 +100,7 @@ func try(bytes []byte, device string) Answer {
 	if len(bytes) == 0 {
 		return tryLibraries()
 	}
-	g, err := readModel(bytes)
+	g, err := inference.ReadTFLite(bytes)
 	if err != nil {
 		return refusal(err)
 	}

@@ -12,20 +12,20 @@ import (
 
 func TestReadModel(t *testing.T) {
 	s := spec(inference.Uint8, inference.Uint8)
-	m, err := readModel(classifier(s))
+	m, err := inference.ReadTFLite(classifier(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.inputs) != 1 || m.inputs[0].name != "input" || len(m.outputs) != 1 || m.outputs[0].name != "scores" || m.compiled() {
+	if len(m.Inputs) != 1 || m.Inputs[0].Name != "input" || len(m.Outputs) != 1 || m.Outputs[0].Name != "scores" || m.Compiled() {
 		t.Errorf("read %+v", m)
 	}
-	if q := m.outputs[0].quant; q == nil || q.Scale != 1.0/256 || q.ZeroPoint != 0 {
+	if q := m.Outputs[0].Quant; q == nil || q.Scale != 1.0/256 || q.ZeroPoint != 0 {
 		t.Errorf("quantisation %+v", q)
 	}
 	if out, err := bind(m, s); err != nil || out != 0 {
 		t.Errorf("bound to %d, %v", out, err)
 	}
-	if m, err = readModel(compiled(s)); err != nil || !m.compiled() {
+	if m, err = inference.ReadTFLite(compiled(s)); err != nil || !m.Compiled() {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
@@ -55,7 +55,7 @@ func TestBind(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := spec(inference.Uint8, inference.Uint8)
-			m, err := readModel(classifier(s))
+			m, err := inference.ReadTFLite(classifier(s))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestBind(t *testing.T) {
 			}
 		})
 	}
-	_, err := readModel(classifier(huge))
+	_, err := inference.ReadTFLite(classifier(huge))
 	enginetest.CheckRefusal(t, err, inference.CodeBudget)
 }
 
@@ -82,7 +82,7 @@ func TestEveryCutIsRefused(t *testing.T) {
 	s := spec(inference.Uint8, inference.Uint8)
 	b := classifier(s)
 	for n := range len(b) {
-		m, err := readModel(b[:n])
+		m, err := inference.ReadTFLite(b[:n])
 		if err == nil {
 			if _, err = bind(m, s); err == nil && n < len(b)-8 { // the end of the last string is read by nobody
 				t.Fatalf("the first %d of %d bytes pass", n, len(b))
@@ -92,7 +92,7 @@ func TestEveryCutIsRefused(t *testing.T) {
 	for i := range b {
 		for _, flip := range []byte{1, 0x80, 0xff} {
 			b[i] ^= flip
-			if m, err := readModel(b); err == nil {
+			if m, err := inference.ReadTFLite(b); err == nil {
 				_, _ = bind(m, s) // must come back
 			}
 			b[i] ^= flip
@@ -105,7 +105,7 @@ func FuzzReadModel(f *testing.F) {
 	f.Add(classifier(s))
 	f.Add(compiled(s))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := readModel(b)
+		m, err := inference.ReadTFLite(b)
 		if err == nil {
 			_, _ = bind(m, s)
 		}
@@ -119,8 +119,8 @@ func TestRealFiles(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		m, err := readModel(b)
-		if err != nil || m.compiled() != compiledForIt || len(m.outputs) != 1 || m.outputs[0].shape[len(m.outputs[0].shape)-1] != 1001 {
+		m, err := inference.ReadTFLite(b)
+		if err != nil || m.Compiled() != compiledForIt || len(m.Outputs) != 1 || m.Outputs[0].Shape[len(m.Outputs[0].Shape)-1] != 1001 {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}

@@ -90,8 +90,8 @@ type engine struct {
 
 // Open checks the file without a runtime, then makes an interpreter of a copy of the very bytes it checked, on the CPU.
 func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
-	g, err := readModel(m.Bytes)
-	if err == nil && g.compiled() {
+	g, err := inference.ReadTFLite(m.Bytes)
+	if err == nil && g.Compiled() {
 		err = inference.Refuse(inference.CodeFormat, `put the model as it was before edgetpu_compiler (the file without "_edgetpu") into the bundle and name it for "tflite"`,
 			"the model is compiled for the Edge TPU and runs on nothing else")
 	}
@@ -107,7 +107,7 @@ func Open(ctx context.Context, m inference.Model) (inference.Engine, error) {
 }
 
 // finish is the common end of opening: contract, load, tensors.
-func (e *engine) finish(ctx context.Context, m inference.Model, g *model, load func() error) (inference.Engine, error) {
+func (e *engine) finish(ctx context.Context, m inference.Model, g *inference.TFLite, load func() error) (inference.Engine, error) {
 	output, err := bind(g, m.Spec)
 	if err != nil {
 		return nil, inference.InFile(m.File, err)
@@ -146,30 +146,30 @@ func (e *engine) load(lib *C.heron_lib, m inference.Model, plugin *C.heron_plugi
 }
 
 // tensors compares what the runtime made of the file with what Heron read in it, and makes the views.
-func (e *engine) tensors(g *model, output int) error {
-	if C.heron_inputs(e.session) != 1 || int(C.heron_outputs(e.session)) != len(g.outputs) || C.heron_bind(e.session, C.int(output)) == 0 {
+func (e *engine) tensors(g *inference.TFLite, output int) error {
+	if C.heron_inputs(e.session) != 1 || int(C.heron_outputs(e.session)) != len(g.Outputs) || C.heron_bind(e.session, C.int(output)) == 0 {
 		return inference.Refuse(inference.CodeContract, "export the model with fixed shapes", "TensorFlow Lite sees other inputs or outputs than the file names, or gives them no memory")
 	}
 	var inBytes, outBytes C.size_t
 	in, out := C.heron_input_data(e.session, &inBytes), C.heron_output_data(e.session, &outBytes)
 	var err error
-	if e.in, err = view(&g.inputs[0], in, int(inBytes)); err != nil {
+	if e.in, err = view(&g.Inputs[0], in, int(inBytes)); err != nil {
 		return err
 	}
-	e.out, err = view(&g.outputs[output], out, int(outBytes))
+	e.out, err = view(&g.Outputs[output], out, int(outBytes))
 	return err
 }
 
 // view makes a tensor of the library's memory.
-func view(t *tensor, at unsafe.Pointer, size int) (*inference.Tensor, error) {
+func view(t *inference.TFLiteTensor, at unsafe.Pointer, size int) (*inference.Tensor, error) {
 	n := 1
-	for _, d := range t.shape {
+	for _, d := range t.Shape {
 		n *= d
 	}
-	if uint64(size) != uint64(n)*bytesOf(t.kind) {
-		return nil, inference.Refuse(inference.CodeContract, "export the model with fixed shapes", "tensor %s has %d bytes; its shape in the file is %v", inference.Quote(t.name), size, t.shape)
+	if uint64(size) != uint64(n)*t.ElementSize() {
+		return nil, inference.Refuse(inference.CodeContract, "export the model with fixed shapes", "tensor %s has %d bytes; its shape in the file is %v", inference.Quote(t.Name), size, t.Shape)
 	}
-	out := &inference.Tensor{Name: t.name, DType: inference.DType(typeName(t.kind)), Shape: t.shape}
+	out := &inference.Tensor{Name: t.Name, DType: inference.DType(t.Type()), Shape: t.Shape}
 	switch out.DType {
 	case inference.Uint8:
 		out.U8 = unsafe.Slice((*uint8)(at), n)

@@ -1,12 +1,10 @@
-package tflite
+package inference
 
 import (
 	"fmt"
 	"math"
 	"math/bits"
 	"slices"
-
-	"heron/inference"
 )
 
 // edgeTPUOp is the one operator of a model that was compiled for the Edge TPU.
@@ -14,29 +12,34 @@ const edgeTPUOp = "edgetpu-custom-op"
 
 const (
 	customOp       = 32      // BuiltinOperator.CUSTOM
-	maxDims        = 8       // more than any classifier has
+	maxTFLiteDims  = 8       // more than any classifier has
 	maxActivations = 1 << 30 // bytes that a model's intermediate tensors may declare in all
 )
 
-// model is what Heron reads of a TFLite file itself, before a runtime sees it.
-type model struct {
-	inputs, outputs []tensor
-	custom          []string // names of the custom operators
+// TFLite is what Heron reads of a TFLite file itself, before a runtime sees it.
+type TFLite struct {
+	Inputs, Outputs []TFLiteTensor // of the first subgraph
+	Custom          []string       // names of the custom operators
 }
 
-// compiled says that the model is one for the Edge TPU.
-func (m *model) compiled() bool { return slices.Contains(m.custom, edgeTPUOp) }
+// Compiled says that the model is one for the Edge TPU.
+func (m *TFLite) Compiled() bool { return slices.Contains(m.Custom, edgeTPUOp) }
 
-// tensor is an input or output of the first subgraph.
-type tensor struct {
-	name  string
-	kind  byte // TensorType
-	shape []int
-	quant *inference.Quant // nil: none, or one a channel
+// TFLiteTensor is an input or output.
+type TFLiteTensor struct {
+	Name  string
+	Kind  byte // TensorType
+	Shape []int
+	Quant *Quant // nil: none, or one a channel
 }
 
-// bytesOf is the size of a TensorType's element, 0 where Heron does not care.
-func bytesOf(kind byte) uint64 {
+// ElementSize is in bytes, 0 where Heron does not care.
+func (t *TFLiteTensor) ElementSize() uint64 { return tfliteSize(t.Kind) }
+
+// Type is the manifest's word for the TensorType, or another where Heron does not feed or read it.
+func (t *TFLiteTensor) Type() string { return tfliteType(t.Kind) }
+
+func tfliteSize(kind byte) uint64 {
 	sizes := []byte{4, 2, 4, 1, 8, 0, 1, 2, 8, 1, 8, 16, 8, 0, 0, 4, 2, 1, 2}
 	if int(kind) < len(sizes) {
 		return uint64(sizes[kind])
@@ -44,15 +47,14 @@ func bytesOf(kind byte) uint64 {
 	return 0
 }
 
-// typeName is the manifest's word for a TensorType, or a number where Heron does not feed or read the type.
-func typeName(kind byte) string {
+func tfliteType(kind byte) string {
 	switch kind {
 	case 0:
-		return string(inference.Float32)
+		return string(Float32)
 	case 3:
-		return string(inference.Uint8)
+		return string(Uint8)
 	case 9:
-		return string(inference.Int8)
+		return string(Int8)
 	}
 	names := []string{"", "float16", "int32", "", "int64", "string", "bool", "int16", "complex64", "", "float64"}
 	if int(kind) < len(names) {
@@ -61,31 +63,31 @@ func typeName(kind byte) string {
 	return fmt.Sprintf("TFLite type %d", kind)
 }
 
-// readModel reads a TFLite file. Its errors are refusals: "format", or "budget" for one that declares tensors far larger than a picture's.
-func readModel(b []byte) (*model, error) {
+// ReadTFLite reads a TFLite file. Its errors are refusals: "format", or "budget" for one that declares tensors far larger than a picture's.
+func ReadTFLite(b []byte) (*TFLite, error) {
 	if len(b) < 8 || string(b[4:8]) != "TFL3" {
-		return nil, inference.Refuse(inference.CodeFormat, "fetch or export the model again", "not a TensorFlow Lite file")
+		return nil, Refuse(CodeFormat, "fetch or export the model again", "not a TensorFlow Lite file")
 	}
-	w := walker{r: reader{b: b}}
+	w := flatWalker{r: flatReader{b: b}}
 	w.walk()
 	switch {
 	case w.r.bad:
-		return nil, inference.Refuse(inference.CodeFormat, "fetch or export the model again", "not a whole TensorFlow Lite file: an offset leads out of it")
+		return nil, Refuse(CodeFormat, "fetch or export the model again", "not a whole TensorFlow Lite file: an offset leads out of it")
 	case w.activations > maxActivations:
-		return nil, inference.Refuse(inference.CodeBudget, "fetch or export the model again", "the model's tensors would take more than %d MiB", maxActivations>>20)
+		return nil, Refuse(CodeBudget, "fetch or export the model again", "the model's tensors would take more than %d MiB", maxActivations>>20)
 	}
-	return &w.model, nil
+	return &w.TFLite, nil
 }
 
-// walker goes through the tables of a model.
-type walker struct {
-	model
-	r           reader
+// flatWalker goes through the tables of a model.
+type flatWalker struct {
+	TFLite
+	r           flatReader
 	filled      []bool // by buffer: it carries data
 	activations uint64
 }
 
-func (w *walker) walk() {
+func (w *flatWalker) walk() {
 	r := &w.r
 	root := r.follow(0)
 	if codes, n := r.vector(root, 1, 4); n > 0 {
@@ -106,18 +108,18 @@ func (w *walker) walk() {
 	r.bad = r.bad || n == 0
 }
 
-func (w *walker) operator(t int64) {
+func (w *flatWalker) operator(t int64) {
 	r := &w.r
 	code := r.number(t, 3, r.i32) // the newer field; small codes stand in both
 	if old := r.number(t, 0, func(at int64) int64 { return int64(int8(r.u8(at))) }); old > code {
 		code = old
 	}
 	if code == customOp {
-		w.custom = append(w.custom, r.text(t, 1))
+		w.Custom = append(w.Custom, r.text(t, 1))
 	}
 }
 
-func (w *walker) subgraph(t int64, first bool) {
+func (w *flatWalker) subgraph(t int64, first bool) {
 	r := &w.r
 	tensors, n := r.vector(t, 0, 4)
 	for i := int64(0); i < n && !r.bad; i++ {
@@ -126,7 +128,7 @@ func (w *walker) subgraph(t int64, first bool) {
 	if !first {
 		return
 	}
-	list := func(field int64) (out []tensor) {
+	list := func(field int64) (out []TFLiteTensor) {
 		at, count := r.vector(t, field, 4)
 		for i := int64(0); i < count && !r.bad; i++ {
 			index := r.i32(at + 4*i)
@@ -138,17 +140,17 @@ func (w *walker) subgraph(t int64, first bool) {
 		}
 		return out
 	}
-	w.inputs, w.outputs = list(1), list(2)
+	w.Inputs, w.Outputs = list(1), list(2)
 }
 
 // weigh adds up what a tensor that carries no data declares.
-func (w *walker) weigh(t int64) {
+func (w *flatWalker) weigh(t int64) {
 	r := &w.r
 	if buffer := r.number(t, 2, r.u32); buffer >= int64(len(w.filled)) || w.filled[buffer] {
 		r.bad = r.bad || buffer >= int64(len(w.filled))
 		return
 	}
-	size := bytesOf(byte(r.number(t, 1, func(at int64) int64 { return int64(r.u8(at)) })))
+	size := tfliteSize(byte(r.number(t, 1, func(at int64) int64 { return int64(r.u8(at)) })))
 	for _, d := range w.shape(t) {
 		hi, lo := bits.Mul64(size, uint64(max(d, 0)))
 		if size = lo; hi != 0 {
@@ -158,10 +160,10 @@ func (w *walker) weigh(t int64) {
 	w.activations = min(w.activations+min(size, math.MaxInt64), math.MaxInt64)
 }
 
-func (w *walker) shape(t int64) []int {
+func (w *flatWalker) shape(t int64) []int {
 	r := &w.r
 	first, n := r.vector(t, 0, 4)
-	if n > maxDims {
+	if n > maxTFLiteDims {
 		r.bad = true
 		return nil
 	}
@@ -172,15 +174,15 @@ func (w *walker) shape(t int64) []int {
 	return shape
 }
 
-func (w *walker) tensor(t int64) tensor {
+func (w *flatWalker) tensor(t int64) TFLiteTensor {
 	r := &w.r
-	out := tensor{name: r.text(t, 3), shape: w.shape(t), kind: byte(r.number(t, 1, func(at int64) int64 { return int64(r.u8(at)) }))}
+	out := TFLiteTensor{Name: r.text(t, 3), Shape: w.shape(t), Kind: byte(r.number(t, 1, func(at int64) int64 { return int64(r.u8(at)) }))}
 	if at := r.field(t, 4); at != 0 {
 		q := r.follow(at)
 		scales, n := r.vector(q, 2, 4)
 		zeros, m := r.vector(q, 3, 8)
 		if n == 1 && m == 1 {
-			out.quant = &inference.Quant{Scale: r.f32(scales), ZeroPoint: int(r.i64(zeros))}
+			out.Quant = &Quant{Scale: r.f32(scales), ZeroPoint: int(r.i64(zeros))}
 		}
 	}
 	return out

@@ -41,18 +41,20 @@ func New(s System, next camera.Opener) camera.Opener {
 				return nil, fmt.Errorf("%s: %w", o.Source, err)
 			}
 			name := o.Source
+			if err := s.lacking(ctx, pipeline); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
 			o.Source = "gstreamer:" + pipeline
 			d, err := next(ctx, o)
 			if err != nil {
-				err = fmt.Errorf("%s: %w", name, s.explain(ctx, pipeline, err))
+				err = fmt.Errorf("%s: %w", name, err)
 			}
 			return d, err
 		case "gstreamer":
-			d, err := next(ctx, o)
-			if err != nil {
-				err = s.explain(ctx, rest, err)
+			if err := s.lacking(ctx, rest); err != nil {
+				return nil, err
 			}
-			return d, err
+			return next(ctx, o)
 		}
 		return nil, camera.ErrNotMine
 	}
@@ -174,11 +176,9 @@ func (s System) List() []camera.Attached {
 	return out
 }
 
-// explain names the element that a pipeline which did not start lacks, and the package that has it.
-func (s System) explain(ctx context.Context, pipeline string, err error) error {
-	if errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
+// lacking names the element that a pipeline lacks, and the package that has it. It looks before the pipeline is opened: GStreamer makes
+// one without the missing element, and OpenCV 4.6 then waits for its first frame for ever.
+func (s System) lacking(ctx context.Context, pipeline string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for _, e := range elements(pipeline) {
@@ -186,7 +186,7 @@ func (s System) explain(ctx context.Context, pipeline string, err error) error {
 			return fmt.Errorf("GStreamer has no element %s: install %s", e, cmp.Or(packages[e], "the plugin that has it (gst-inspect-1.0 lists those that are there)"))
 		}
 	}
-	return err
+	return nil
 }
 
 // packages of Debian and of the boards' own systems that have an element.

@@ -62,6 +62,7 @@ func TestPresets(t *testing.T) {
 		{jetson, "csi:1", camera.Options{Width: 1280, Height: 720}, "nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1280,height=720,format=NV12,framerate=30/1 ! nvvidconv ! video/x-raw,format=BGRx" + sink},
 	} {
 		s := board(t, c.board, two)
+		s.Has = func(context.Context, string) (bool, bool) { return true, true }
 		got := ""
 		c.o.Source = c.source
 		_, err := New(s, func(_ context.Context, o camera.Options) (camera.Device, error) { got = o.Source; return nil, nil })(t.Context(), c.o)
@@ -88,9 +89,16 @@ func TestRefusals(t *testing.T) {
 	} {
 		s := board(t, c.board, two)
 		s.Has = missing(c.lacks)
-		_, err := New(s, func(context.Context, camera.Options) (camera.Device, error) { return nil, errors.New("does not start") })(t.Context(), camera.Options{Source: c.source})
+		opened := false
+		_, err := New(s, func(context.Context, camera.Options) (camera.Device, error) {
+			opened = true
+			return nil, errors.New("does not start")
+		})(t.Context(), camera.Options{Source: c.source})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %q", c.board, c.source, err, c.want)
+		}
+		if opened != (c.want == "does not start") {
+			t.Errorf("%s %s: opened %v: a pipeline that lacks an element is not tried, it would hang", c.board, c.source, opened)
 		}
 	}
 	if _, err := New(System{}, nil)(t.Context(), camera.Options{Source: "rtsp://x"}); !errors.Is(err, camera.ErrNotMine) {

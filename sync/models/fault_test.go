@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,9 +101,8 @@ func TestFault_U10_TheWayBackIsGone(t *testing.T) {
 					t.Fatalf("%+v", s)
 				}
 				d.settle("v1/1")
-				_ = d.Offer("main", Wish{Target: "live-nan/1", Rev: 9, Probation: time.Hour})
-				d.until("on probation", time.Minute, func(s SlotState) bool { return s.Step == StepProbation })
 				damageModel(t, cfg, "v1/1", w, how)
+				_ = d.Offer("main", Wish{Target: "live-nan/1", Rev: 9, Probation: time.Hour})
 				s := d.until("back", time.Minute, func(s SlotState) bool { return s.Last.Step == StepRolledBack })
 				if s.Active.Model != "built-in@0" || !strings.Contains(s.Last.Reason, "v1@1, to which it would go back, is damaged") {
 					t.Errorf("%+v", s)
@@ -167,13 +167,12 @@ func TestFault_U11_ExchangedAfterVerifying(t *testing.T) {
 					d := w.start(cfg, nil)
 					d.settle("v1/1")
 					d.stop()
-					swapped := false
+					var swapped atomic.Bool
 					d = w.start(cfg, func(m *Manager) {
 						m.point = func(p string) {
-							if p != step || swapped {
+							if p != step || !swapped.CompareAndSwap(false, true) {
 								return
 							}
-							swapped = true
 							dir := m.store.folder(digest(w.repo["v2/1"]))
 							if step == "after:verified" {
 								dir = m.store.aside(digest(w.repo["v2/1"]))
@@ -186,8 +185,8 @@ func TestFault_U11_ExchangedAfterVerifying(t *testing.T) {
 					defer d.stop()
 					_ = d.Offer("main", Wish{Target: "v2/1", Rev: 5, Shadow: time.Minute})
 					s := d.until("in the end", time.Hour, ended(StepConfirmed, "v2/1"))
-					if !swapped || s.Counts.Failures == 0 || w.fetches < 3 {
-						t.Errorf("swapped %t, %+v, %d fetches", swapped, s.Counts, w.fetches)
+					if !swapped.Load() || s.Counts.Failures == 0 || w.fetched() < 3 {
+						t.Errorf("swapped %t, %+v, %d fetches", swapped.Load(), s.Counts, w.fetched())
 					}
 					d.well() // given() has looked at all that heron-vision was given
 				})
@@ -292,7 +291,7 @@ func TestAJournalThatIsLocked(t *testing.T) {
 		}
 		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 5})
 		time.Sleep(time.Minute)
-		if d.state().Active.Target != "v1/1" || w.fetches != 1 {
+		if d.state().Active.Target != "v1/1" || w.fetched() != 1 {
 			t.Error("something happened without a journal")
 		}
 		other.close()
@@ -336,11 +335,10 @@ func fullAt(t *testing.T, w *world, dir, point string) {
 	d := w.start(cfg, nil)
 	d.settle("v1/1")
 	d.stop()
-	full := false
+	var full atomic.Bool
 	d = w.start(cfg, func(m *Manager) {
 		m.point = func(p string) {
-			if p == point && !full {
-				full = true
+			if p == point && full.CompareAndSwap(false, true) {
 				fillUp(t, dir)
 			}
 		}
@@ -348,7 +346,7 @@ func fullAt(t *testing.T, w *world, dir, point string) {
 	defer d.stop()
 	_ = d.Offer("main", Wish{Target: "v2/1", Rev: 5, Shadow: time.Minute, Probation: time.Minute})
 	time.Sleep(20 * time.Minute)
-	if !full {
+	if !full.Load() {
 		t.Fatal("it never came to this point")
 	}
 	d.well()
@@ -384,7 +382,7 @@ func TestNoRoomIsFoundBeforeAByteIsAskedFor(t *testing.T) {
 		d.store.maxBytes = 100 << 20
 		_ = d.Offer("main", Wish{Target: "v1/1", Rev: 1})
 		s := d.until("told", time.Hour, func(s SlotState) bool { return s.Error != "" })
-		if !strings.Contains(s.Error, "the store may have 104857600") || w.fetches != 0 {
+		if !strings.Contains(s.Error, "the store may have 104857600") || w.fetched() != 0 {
 			t.Errorf("%+v", s)
 		}
 		w.mu.Lock()
@@ -392,7 +390,7 @@ func TestNoRoomIsFoundBeforeAByteIsAskedFor(t *testing.T) {
 		w.mu.Unlock()
 		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 2})
 		s = d.until("refused", time.Hour, ended(StepRefused, "v2/1"))
-		if !strings.Contains(s.Last.Reason, "too large") || s.Last.At != StepMetadata || w.fetches != 0 {
+		if !strings.Contains(s.Last.Reason, "too large") || s.Last.At != StepMetadata || w.fetched() != 0 {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,7 +82,7 @@ type randomLife struct {
 	cfg     Config
 	d       *device
 	rev     int64
-	crashAt int // points until a crash; 0: none
+	crashAt atomic.Int64 // points until a crash; 0: none
 	dead    chan struct{}
 	shift   *time.Duration
 }
@@ -94,10 +95,10 @@ func (l *randomLife) begin() {
 			m.mu.Lock()
 			booting := len(m.slots) > 0 && !m.slots["main"].talks
 			m.mu.Unlock()
-			if l.crashAt == 0 || booting {
+			if booting || l.crashAt.Load() <= 0 {
 				return
 			}
-			if l.crashAt--; l.crashAt == 0 { // from here on nothing of this life reaches the disk
+			if l.crashAt.Add(-1) == 0 { // from here on nothing of this life reaches the disk
 				m.die()
 				close(dead)
 				runtime.Goexit()
@@ -137,14 +138,14 @@ func (l *randomLife) event(e event) {
 	case "crash":
 		l.crash()
 	case "crash at":
-		l.crashAt = e.n
+		l.crashAt.Store(int64(e.n))
 		select {
 		case <-l.dead:
 			l.d.stop()
 			l.begin()
 		case <-time.After(30 * time.Minute):
 		}
-		l.crashAt = 0
+		l.crashAt.Store(0)
 	case "rollback":
 		_ = l.d.Rollback("main", "somebody")
 	case "hold":

@@ -135,7 +135,7 @@ func TestFault_U6_TwoTriggersAndOneRuns(t *testing.T) {
 		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 3}) // not above
 		_ = d.Offer("main", Wish{Target: "v1/1", Rev: 4}) // it runs already
 		s := d.until("noted", time.Minute, func(s SlotState) bool { return s.Rev == 4 })
-		if s.Active.Target != "v1/1" || w.fetches != 1 || d.Stats().Stale == 0 {
+		if s.Active.Target != "v1/1" || w.fetched() != 1 || d.Stats().Stale == 0 {
 			t.Errorf("%+v, stale %d", s, d.Stats().Stale)
 		}
 	})
@@ -260,7 +260,7 @@ func TestAFileFromAStick(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := d.until("it runs", time.Hour, ended(StepConfirmed, "file:b.tar.zst"))
-		if s.Active.Model != "v2@1" || w.fetches != 0 {
+		if s.Active.Model != "v2@1" || w.fetched() != 0 {
 			t.Errorf("%+v", s)
 		}
 		d.well()
@@ -279,7 +279,7 @@ func TestWhatTheServerSendsIsNotTrusted(t *testing.T) {
 			w.repo["v2/1"] = bad
 			w.mu.Unlock()
 			_ = d.Offer("main", Wish{Target: "v2/1", Rev: d.state().Rev + 1})
-			s := d.until(name, time.Hour, func(s SlotState) bool { return w.fetches > 1 })
+			s := d.until(name, time.Hour, func(s SlotState) bool { return w.fetched() > 1 })
 			if !strings.Contains(s.Error, "not what was signed") || s.Active.Target != "v1/1" || len(d.Refused()) != 0 {
 				t.Errorf("%s: %+v", name, s)
 			}

@@ -115,6 +115,12 @@ func (w *world) Fetch(ctx context.Context, f Fetching) error {
 	return os.WriteFile(f.Path, b, 0o644)
 }
 
+func (w *world) fetched() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fetches
+}
+
 // given checks what heron-vision is given: whole, verified, not refused.
 func (w *world) given(what string, b Bundle) {
 	if b.IsNone() || b.Digest == "" {

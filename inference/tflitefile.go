@@ -109,14 +109,16 @@ func (w *flatWalker) walk() {
 }
 
 func (w *flatWalker) operator(t int64) {
+	if w.code(t) == customOp {
+		w.Custom = append(w.Custom, w.r.text(t, 1))
+	}
+}
+
+// code of an OperatorCode.
+func (w *flatWalker) code(t int64) int64 {
 	r := &w.r
 	code := r.number(t, 3, r.i32) // the newer field; small codes stand in both
-	if old := r.number(t, 0, func(at int64) int64 { return int64(int8(r.u8(at))) }); old > code {
-		code = old
-	}
-	if code == customOp {
-		w.Custom = append(w.Custom, r.text(t, 1))
-	}
+	return max(code, r.number(t, 0, func(at int64) int64 { return int64(int8(r.u8(at))) }))
 }
 
 func (w *flatWalker) subgraph(t int64, first bool) {

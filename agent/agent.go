@@ -48,6 +48,8 @@ type Agent struct {
 	vision *vision.Client
 	page   *status.Server // nil: switched off
 
+	adapters *adapters // nil: none
+
 	unpacked []vision.Refused    // archives that could not be unpacked
 	lookConf vision.ClientConfig // for looks at every engine
 
@@ -117,6 +119,11 @@ func (a *Agent) buildUplink() (err error) {
 	}
 	u := a.conf.uplink()
 	u.Agent, u.Info, u.Log = a.opt.Version, a.info, a.log
+	a.buildAdapters()
+	u.Documents = a.adapters.documents
+	if u.Subscribe = a.adapters.subscriptions(); len(u.Subscribe) > 0 {
+		u.Handle = func(m uplink.Message) { a.handleAdapters(m) }
+	}
 	a.uplink, err = uplink.New(u, a.outbox)
 	return err
 }

@@ -25,6 +25,8 @@ type Config struct {
 	Board   Board         `yaml:"board"`
 	Status  Status        `yaml:"status"`
 	Log     Log           `yaml:"log"`
+
+	Adapters Adapters `yaml:"adapters"`
 }
 
 // Device names this device to the fleet.
@@ -108,6 +110,25 @@ type Board struct {
 type Status struct {
 	Listen string   `yaml:"listen"` // default 127.0.0.1:8642; off: none
 	Hosts  []string `yaml:"hosts"`  // further names that the page may be called by
+}
+
+// Adapters tell the device's state to other systems, in their own dialects, over the same broker.
+type Adapters struct {
+	HomeAssistant HomeAssistant `yaml:"home_assistant"`
+	ThinEdge      ThinEdge      `yaml:"thin_edge"`
+}
+
+// HomeAssistant is MQTT device discovery (Home Assistant 2024.12 and later).
+type HomeAssistant struct {
+	Enabled   bool   `yaml:"enabled"`
+	Prefix    string `yaml:"prefix"`     // of discovery topics; default homeassistant
+	PerCamera *bool  `yaml:"per_camera"` // last result, confidence, fps of each camera; default true
+}
+
+// ThinEdge is the health of this service on thin-edge.io's local bus: uplink.broker must be it.
+type ThinEdge struct {
+	Enabled bool   `yaml:"enabled"`
+	Root    string `yaml:"root"` // default te
 }
 
 // Log says what goes to standard error.
@@ -257,6 +278,12 @@ func (c *Config) Defaults() {
 	}
 	setDefault(&c.Board.Hot, 80)
 	setDefault(&c.Status.Listen, "127.0.0.1:8642")
+	setDefault(&c.Adapters.HomeAssistant.Prefix, "homeassistant")
+	if c.Adapters.HomeAssistant.PerCamera == nil {
+		each := true
+		c.Adapters.HomeAssistant.PerCamera = &each
+	}
+	setDefault(&c.Adapters.ThinEdge.Root, "te")
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "auto")
 }

@@ -103,6 +103,7 @@ func (a *Agent) tick(ctx context.Context) error {
 	defer t.Stop()
 	for {
 		a.look(message.Now())
+		a.refreshAdapters(time.Now())
 		select {
 		case <-ctx.Done():
 			return nil

@@ -166,6 +166,7 @@ func (a *Agent) shutdown(eyes, looks, ticks, up, box, page *part) error {
 		_ = a.outbox.Drained(bounded) // what is not delivered now is on the disk
 	}
 	cancel()
+	a.stopAdapters()
 	err = errors.Join(err, up.end(stopUplink), box.end(stopOutbox), page.end(time.Second))
 	a.log.Info("stopped")
 	return err

@@ -31,7 +31,7 @@ const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
 
 // Validate returns the first problem found, as a *Problem, or nil. Call Defaults first.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkBoard, c.checkStatus} {
+	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkBoard, c.checkStatus, c.checkAdapters} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -203,6 +203,24 @@ func (c *Config) checkStatus() error {
 	}
 	if !slices.Contains([]string{"auto", "text", "json", "journal"}, c.Log.Format) {
 		return problem("log.format", "%q, expected auto, text, json or journal", c.Log.Format)
+	}
+	return nil
+}
+
+// prefix is what another system's topics may begin with.
+var prefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,2}$`)
+
+func (c *Config) checkAdapters() error {
+	home, thin := c.Adapters.HomeAssistant, c.Adapters.ThinEdge
+	switch {
+	case !prefix.MatchString(home.Prefix):
+		return problem("adapters.home_assistant.prefix", "%q, expected one to three levels of A-Z a-z 0-9 _ -", home.Prefix)
+	case !prefix.MatchString(thin.Root):
+		return problem("adapters.thin_edge.root", "%q, expected one to three levels of A-Z a-z 0-9 _ -", thin.Root)
+	case home.Enabled && c.Uplink.Broker == "":
+		return problem("adapters.home_assistant.enabled", "needs uplink.broker: the one that Home Assistant uses, or one bridged to it")
+	case thin.Enabled && c.Uplink.Broker == "":
+		return problem("adapters.thin_edge.enabled", "needs uplink.broker: thin-edge.io's own, such as mqtt://127.0.0.1:1883")
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 // this device.
 type Document struct {
 	Topic    string // below this device's own; with Absolute, the whole of it
-	Payload  []byte
-	Retained bool // one that is, and is no longer among the documents, is deleted at the broker
+	Payload  []byte // none, and Retained: whatever an earlier process left there is deleted
+	Retained bool   // one that is, and is no longer among the documents, is deleted at the broker
 	Absolute bool
 }
 
@@ -48,7 +48,7 @@ func (u *Uplink) documents() []Document {
 		if !d.Absolute {
 			d.Topic = u.topic(d.Topic)
 		}
-		if len(kept) == maxDocuments || len(d.Payload) > maxPayload || len(d.Payload) == 0 || !publishable(d.Topic) || d.Topic == u.topic("state") || u.standing.banned(d.Topic) {
+		if len(kept) == maxDocuments || len(d.Payload) > maxPayload || len(d.Payload) == 0 && !d.Retained || !publishable(d.Topic) || d.Topic == u.topic("state") || u.standing.banned(d.Topic) {
 			u.refusedDocuments.Add(1)
 			if u.complained.CompareAndSwap(false, true) {
 				u.conf.Log.Error("link: a document cannot be sent", "topic", d.Topic, "bytes", len(d.Payload), "most", maxPayload, "documents", len(docs))
@@ -79,7 +79,7 @@ func (s *session) sendDocuments(ctx context.Context) bool {
 			return false
 		}
 		s.docs[d.Topic] = bytes.Clone(d.Payload)
-		if d.Retained {
+		if d.Retained && len(d.Payload) > 0 {
 			u.standing.add(d.Topic)
 		}
 		s.sentDocs = append(s.sentDocs, sent{s.handOn(d.Topic, d.Retained, d.Payload), d.Topic, s.handed.Load()})

@@ -12,7 +12,7 @@ import (
 
 // Message is one from the broker.
 type Message struct {
-	Topic    string // below this device's own: desired, cmd/ping/01J; or _all/… of its group
+	Topic    string // below this device's own: desired, cmd/ping/01J; or _all/… of its group; or as in Subscribe with a slash in front
 	Payload  []byte
 	Retained bool // it stood at the broker when this connection subscribed
 }
@@ -93,6 +93,9 @@ const everyone = "_all/"
 
 // subscription is the whole topic of a line of Config.Subscribe.
 func (u *Uplink) subscription(t string) string {
+	if whole, ok := strings.CutPrefix(t, "/"); ok {
+		return whole
+	}
 	if strings.HasPrefix(t, everyone) {
 		return strings.Join([]string{u.conf.Root, u.conf.Group, t}, "/")
 	}
@@ -106,6 +109,9 @@ func (u *Uplink) below(topic string) (string, bool) {
 	}
 	if t, ok := strings.CutPrefix(topic, u.subscription(everyone)); ok {
 		return everyone + t, true
+	}
+	if slices.Contains(u.conf.Subscribe, "/"+topic) {
+		return "/" + topic, true
 	}
 	return "", false
 }

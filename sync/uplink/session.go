@@ -177,6 +177,7 @@ func (s *session) goodbye() {
 	defer cancel()
 	if !s.stuck {
 		s.sendPosts(ctx, maxPosts) // the PUBACK of the state comes after theirs
+		s.sendDocuments(ctx)       // and after those of what has changed with the stop
 	}
 	if err := s.publishState(ctx, s.u.state("offline", "shutdown", s.number), s.u.timing.stopState); err == nil {
 		if !s.stuck {

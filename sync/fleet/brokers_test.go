@@ -291,13 +291,14 @@ func TestRolloutOnRealBrokers(t *testing.T) {
 			t.Parallel()
 			address, restart := start(t)
 			h := newHerd(t, address, 100, "herd")
-			h.conf.Username, h.conf.PasswordFile = "manager", write(t, filepath.Join(t.TempDir(), "password"), secret+"\n")
-			restarted := false
+			h.login.Username, h.login.PasswordFile = "manager", write(t, filepath.Join(t.TempDir(), "password"), secret+"\n")
+			restarted, last := false, Rollout{}
 			err := h.with(ctxFor(t), "anna", func(ctx context.Context, m *Manager, _ *Inventory) error {
 				if _, err := m.Begin(ctx, "main", "bottles/1.4.2", plan(5, 25, 100)); err != nil {
 					return err
 				}
 				return m.Drive(ctx, func(r Rollout, _ []Device) {
+					last = r
 					if r.At.Wave == 1 && !restarted {
 						restarted = true
 						restart()
@@ -305,7 +306,7 @@ func TestRolloutOnRealBrokers(t *testing.T) {
 				})
 			})
 			if err != nil || !restarted {
-				t.Errorf("%v; restarted: %v", err, restarted)
+				t.Errorf("%v; restarted: %v; %s at %+v: %s", err, restarted, last.State, last.At, last.Counts)
 			}
 			if n := h.running("bottles/1.4.2"); n != 100 {
 				t.Errorf("%d of 100 run it", n)
@@ -319,7 +320,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	address, _ := mosquitto(t, read(t, "../../deploy/mosquitto.acl"))
 	h := newHerd(t, address, 1, "herd")
-	h.conf.Username, h.conf.PasswordFile = "viewer", write(t, filepath.Join(t.TempDir(), "password"), secret)
+	h.login.Username, h.login.PasswordFile = "viewer", write(t, filepath.Join(t.TempDir(), "password"), secret)
 	err := h.with(ctxFor(t), "eve", func(ctx context.Context, m *Manager, _ *Inventory) error {
 		_, err := m.Begin(ctx, "main", "bottles/6.6.6", plan(100))
 		return err
@@ -355,7 +356,7 @@ func TestLargeFleetIsHeardWhole(t *testing.T) {
 	h := newHerd(t, address, n, "herd")
 	all := as(t, address, "herd", "heron/v1/+/+/state")
 	eventually(t, "all have said so", func() bool { all.mu.Lock(); defer all.mu.Unlock(); return len(all.heard) >= n })
-	h.conf.Username, h.conf.PasswordFile = "viewer", write(t, filepath.Join(t.TempDir(), "password"), secret)
+	h.login.Username, h.login.PasswordFile = "viewer", write(t, filepath.Join(t.TempDir(), "password"), secret)
 	began := time.Now()
 	err := h.with(ctxFor(t), "eve", func(_ context.Context, _ *Manager, inv *Inventory) error {
 		got := inv.Devices()

@@ -169,3 +169,14 @@ func readSmall(path string) ([]byte, error) {
 	}
 	return os.ReadFile(path)
 }
+
+// filter of what a fleet says: group and device may be empty, for all.
+func (c Config) filter(group, device, below string) string {
+	if group == "" {
+		group = "+"
+	}
+	if device == "" {
+		device = "+"
+	}
+	return strings.Join([]string{c.root(), group, device, below}, "/")
+}

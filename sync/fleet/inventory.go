@@ -114,7 +114,10 @@ func (v *Inventory) takeGroup(name, below string, payload []byte) {
 	case "desired":
 		g.desired, err = parse(payload, message.ParseDesired)
 	case "rollout":
-		g.rollout, err = parse(payload, ParseRollout)
+		var r *Rollout
+		if r, err = parse(payload, ParseRollout); err == nil && (r == nil || g.rollout == nil || !g.rollout.over(*r)) {
+			g.rollout = r
+		}
 	}
 	g.problem = ""
 	if err != nil {

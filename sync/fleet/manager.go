@@ -131,6 +131,9 @@ func (m *Manager) Resume(ctx context.Context, o ResumeOptions) error {
 		}
 	}
 	m.doc = *r
+	if o.TakeOver {
+		m.doc.Seq += overrule
+	}
 	m.doc.note(now(), m.by, "resumed in wave %d (%g%%), was %s", r.At.Wave+1, r.Percent(), r.State)
 	m.doc.State, m.doc.Reason = Running, ""
 	if o.MaxFailed != nil {
@@ -216,6 +219,7 @@ func (m *Manager) end(ctx context.Context, state, reason string) error {
 // insist writes until a manager that is driving has seen it: one that was just writing when our document came would have covered it.
 func (m *Manager) insist(ctx context.Context) error {
 	m.doc.Owner = Owner{By: m.by, Manager: m.link.ID()}
+	m.doc.Seq += overrule
 	var err error
 	for range 5 {
 		if err = m.write(ctx); err != nil {
@@ -230,13 +234,15 @@ func (m *Manager) insist(ctx context.Context) error {
 		if err = m.mine(ctx); !errors.As(err, &other) {
 			return err
 		}
-		m.doc.Seq = other.Doc.Seq
+		m.doc.Seq = other.Doc.Seq + overrule
 	}
 	return err
 }
 
-// claim makes the rollout ours, and finds out whether another manager did the same at the same moment: the broker keeps one order,
-// the one who wrote last has it.
+// overrule is added to the number of a document that is to win over what a driving manager writes at the same moment.
+const overrule = 10
+
+// claim makes the rollout ours, and finds out whether another manager did the same at the same moment.
 func (m *Manager) claim(ctx context.Context) error {
 	m.doc.Owner = Owner{By: m.by, Manager: m.link.ID(), Driving: true}
 	if err := m.write(ctx); err != nil {
@@ -247,7 +253,10 @@ func (m *Manager) claim(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return m.mine(ctx)
+	if err := m.mine(ctx); err != nil {
+		return err
+	}
+	return m.write(ctx) // what the broker keeps may be the loser's, if that came last
 }
 
 // write publishes the document with the next number and sees it come back.
@@ -261,7 +270,7 @@ func (m *Manager) write(ctx context.Context) error {
 	return m.link.PublishSeen(ctx, m.topic("rollout"), true, b)
 }
 
-// mine says whether the newest document the broker gave us is ours. One with a lower number than ours was late: ours is written again.
+// mine says whether the document that counts is ours.
 func (m *Manager) mine(ctx context.Context) error {
 	_, cur, err := m.inv.Group(m.group)
 	switch {
@@ -271,7 +280,7 @@ func (m *Manager) mine(ctx context.Context) error {
 		return errors.New("somebody took the rollout's document away: heron fleet push begins anew")
 	case cur.Owner.Manager == m.link.ID():
 		return nil
-	case cur.Seq < m.doc.Seq:
+	case m.doc.over(*cur): // ours has not come back yet
 		return m.write(ctx)
 	}
 	return &TakenOverError{*cur}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ const (
 // Rollout is the retained document on {root}/{group}/_all/rollout: all that a manager must know to go on with what another began.
 type Rollout struct {
 	V        int       `json:"v"`
-	Seq      int64     `json:"seq"` // rises with each writing: of two managers, the one that sees another's newer document stops
+	Seq      int64     `json:"seq"` // rises with each writing: the highest counts, see over
 	ID       string    `json:"id"`
 	Slot     string    `json:"slot"`
 	Target   string    `json:"target"`
@@ -127,6 +128,12 @@ func (p Plan) Validate() error {
 
 // Percent of the present wave.
 func (r Rollout) Percent() float64 { return r.Plan.Percent[r.At.Wave] }
+
+// over says which of two documents counts. Two that were written at the same moment may come in any order, another one to each reader:
+// all must choose the same.
+func (r Rollout) over(o Rollout) bool {
+	return cmp.Or(cmp.Compare(r.Seq, o.Seq), cmp.Compare(r.Owner.Manager, o.Owner.Manager)) > 0
+}
 
 // Last says whether the present wave is the last.
 func (r Rollout) Last() bool { return r.At.Wave == len(r.Plan.Percent)-1 }

@@ -71,7 +71,8 @@ func quickPace() pace {
 type herd struct {
 	t      testing.TB
 	client paho.Client
-	conf   Config
+	conf   Config // for topics
+	login  Config // of the managers
 	mu     sync.Mutex
 	list   map[string]*simulated
 }
@@ -90,6 +91,7 @@ type simulated struct {
 func newHerd(t testing.TB, address string, n int, user ...string) *herd {
 	t.Helper()
 	h := &herd{t: t, conf: Config{Broker: "tcp://" + address, Group: "acme"}, list: map[string]*simulated{}}
+	h.login = h.conf
 	for i := range n {
 		id := fmt.Sprintf("dev-%03d", i)
 		h.list[id] = &simulated{id: id, slot: message.ReportedSlot{Slot: "main", Active: &message.ReportedModel{Target: "bottles/1.4.1", Name: "bottles", Version: "1.4.1", Engine: "onnx"}}}
@@ -111,11 +113,21 @@ func newHerd(t testing.TB, address string, n int, user ...string) *herd {
 	return h
 }
 
+// listen asks until the broker says yes: nats-server that has just begun may say no.
 func (h *herd) listen(c paho.Client) {
-	c.Subscribe("heron/v1/acme/+/desired", 1, func(_ paho.Client, m paho.Message) {
-		_, id, _, _ := h.conf.split(m.Topic())
-		h.desired(strings.TrimPrefix(id, everyone), m.Payload())
-	})
+	for range 100 {
+		tk := c.Subscribe("heron/v1/acme/+/desired", 1, func(_ paho.Client, m paho.Message) {
+			_, id, _, _ := h.conf.split(m.Topic())
+			h.desired(strings.TrimPrefix(id, everyone), m.Payload())
+		})
+		if !tk.WaitTimeout(5*time.Second) || tk.Error() != nil {
+			return // the connection is gone; the next one asks
+		}
+		if tk.(*paho.SubscribeToken).Result()["heron/v1/acme/+/desired"] == 1 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func (h *herd) everything() {
@@ -213,8 +225,8 @@ func (h *herd) change(do func(map[string]*simulated)) {
 
 // with runs body as one heron fleet command would: a connection, an inventory that has heard what is retained, a manager.
 func (h *herd) with(ctx context.Context, by string, body func(context.Context, *Manager, *Inventory) error) error {
-	inv := NewInventory(h.conf)
-	return With(ctx, h.conf, Options{Subs: inv.Subs("acme"), Handle: inv.Take, timing: quick()}, func(ctx context.Context, l *Link) error {
+	inv := NewInventory(h.login)
+	return With(ctx, h.login, Options{Subs: inv.Subs("acme"), Handle: inv.Take, timing: quick()}, func(ctx context.Context, l *Link) error {
 		if err := l.Settle(ctx); err != nil {
 			return err
 		}
@@ -231,5 +243,5 @@ func ctxFor(t testing.TB) context.Context {
 }
 
 func plan(percent ...float64) Plan {
-	return Plan{Percent: percent, MaxFailed: 2, MinConfirmed: 95, Salt: "s"}
+	return Plan{Percent: percent, MaxFailed: 2, MinConfirmed: 100, Salt: "s"}
 }

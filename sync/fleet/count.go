@@ -71,6 +71,8 @@ func (r Rollout) Fate(d Device) Fate {
 		}
 	case s.Source == "device":
 		f.Outcome = OwnDocument
+	case s.Step == message.StepWaiting && notSelected(s.Decision): // whatever target it names then
+		f.Outcome, f.Detail = NotSelected, s.Decision
 	case s.Target != r.Target:
 		f.Outcome = Unanswered
 		f.Current = false

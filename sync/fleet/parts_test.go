@@ -96,6 +96,8 @@ func TestFate(t *testing.T) {
 		{"failed", doc(5, of(message.StepFailed)), Failed, "", true},
 		{"outside its window", doc(5, outside), Pending, "outside-window", true},
 		{"not drawn", doc(5, left), NotSelected, notChosen, true},
+		{"not drawn, names what it has", doc(5, message.ReportedSlot{Source: "group", Target: "a/1", Step: message.StepWaiting, Decision: notChosen}), NotSelected, notChosen, true},
+		{"speaks of another target", doc(5, message.ReportedSlot{Source: "group", Target: "a/1", Step: message.StepConfirmed}), Unanswered, "", false},
 		{"own document", doc(5, own), OwnDocument, "", true},
 		{"own document, says nothing of the group's", doc(0, own), OwnDocument, "", false},
 		{"held", held, Pending, "held until 13:00", true},

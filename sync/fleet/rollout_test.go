@@ -112,6 +112,12 @@ func TestRolloutStopsByItself(t *testing.T) {
 // The laptop is closed in the second wave, once cleanly and once by the hammer; another goes on, no wave is done twice.
 func TestRolloutGoesOnElsewhere(t *testing.T) {
 	t.Parallel()
+	t.Run("lid closed", func(t *testing.T) { goesOnElsewhere(t, (*Manager).Drive, false) })
+	t.Run("power lost", func(t *testing.T) { goesOnElsewhere(t, (*Manager).drive, true) }) // nothing is said at the end
+}
+
+func goesOnElsewhere(t *testing.T, drive func(*Manager, context.Context, func(Rollout, []Device)) error, left bool) {
+	t.Parallel()
 	address := freeAddress(t)
 	embedded(t, address)
 	h := newHerd(t, address, 60)
@@ -120,7 +126,7 @@ func TestRolloutGoesOnElsewhere(t *testing.T) {
 		if _, err := m.Begin(ctx, "main", "bottles/1.4.2", plan(10, 50, 100)); err != nil {
 			return err
 		}
-		return m.Drive(ctx, func(r Rollout, _ []Device) {
+		return drive(m, ctx, func(r Rollout, _ []Device) {
 			if r.At.Wave == 1 {
 				closeLid(errClosed)
 			}
@@ -134,7 +140,7 @@ func TestRolloutGoesOnElsewhere(t *testing.T) {
 	}
 	err = h.with(ctxFor(t), "ben", func(ctx context.Context, m *Manager, inv *Inventory) error {
 		_, r, err := inv.Group("acme")
-		if err != nil || r.State != Running || r.At.Wave != 1 || r.Owner.Driving {
+		if err != nil || r.State != Running || r.At.Wave != 1 || r.Owner.Driving != left {
 			t.Errorf("found %+v, %v", r, err)
 		}
 		resumed, err := m.Begin(ctx, "main", "bottles/1.4.2", plan(1))

@@ -11,6 +11,8 @@ import (
 // state, a step of an update) is told at once; numbers that always move are not worth a message each time they do.
 const (
 	atOnce       = time.Second     // and yet not more often: a label can change with each frame
+	perMessage   = 5 * time.Second // … and for long not more often than this
+	mostCredit   = time.Minute     // so much quiet is saved up: twelve changes in a row are told at once
 	cameraEvery  = 5 * time.Second // for confidence and fps
 	stateEvery   = time.Minute     // for backlog, temperature and words
 	updateEvery  = 5 * time.Second // for percent
@@ -63,9 +65,10 @@ type Teller struct {
 
 type told struct {
 	at      time.Time
-	key     string    // what is told at once when it changes
-	numbers []float64 // what is told when it changed enough
-	text    string    // what is told when it is time
+	credit  time.Duration // quiet, for messages at once
+	key     string        // what is told at once when it changes
+	numbers []float64     // what is told when it changed enough
+	text    string        // what is told when it is time
 	payload []byte
 }
 
@@ -78,8 +81,12 @@ func (t *Teller) Messages(now time.Time, s Snapshot) (messages []Message, change
 	tell := func(topic string, every time.Duration, by []float64, next told) {
 		there[topic] = true
 		last, known := t.told[topic]
-		if !known || due(last, next, now.Sub(last.at), every, by) {
-			next.at = now
+		since := now.Sub(last.at)
+		if !known || due(last, next, since, every, by) {
+			next.at, next.credit = now, mostCredit
+			if known && since >= 0 {
+				next.credit = max(0, min(mostCredit, last.credit+since)-perMessage)
+			}
 			t.told[topic], last, changed = next, next, true
 		}
 		messages = append(messages, Message{topic, last.payload})
@@ -109,7 +116,7 @@ func due(last, next told, since, every time.Duration, by []float64) bool {
 		return true
 	}
 	if last.key != next.key {
-		return since >= atOnce
+		return since >= atOnce && last.credit+since >= perMessage
 	}
 	if since < every {
 		return false

@@ -11,13 +11,13 @@ import (
 // Description is what a model's file says of itself: the beginning of a manifest. What the file cannot say is a Question, and Input and
 // Output hold the guess until it is answered.
 type Description struct {
-	Engine    string `json:"engine"` // onnx, tflite or edgetpu
-	Precision string `json:"precision"`
-	Input     Input  `json:"input"`
-	Output    Output `json:"output"`
-	Classes   int    `json:"classes"` // values of the output; 0: the file leaves it open
+	Engine    string     `json:"engine"` // onnx, tflite or edgetpu
+	Precision string     `json:"precision"`
+	Input     Input      `json:"input"`
+	Output    Output     `json:"output"`
+	Classes   int        `json:"classes"` // values of the output; 0: the file leaves it open
 	Questions []Question `json:"questions"`
-	dims      []int64 // of the input
+	dims      []int64    // of the input
 }
 
 // Question is something that only the people who trained the model know. Field is the name that Answer takes.

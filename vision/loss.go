@@ -41,6 +41,7 @@ const (
 	quietAfter   = time.Minute      // ready for so long without observations counts as healthy too: no camera may be there
 	loopAfter    = 3                // losses in a row are called a crash loop
 	maxBeat      = 8 * time.Second
+	maxHello     = 2 * time.Minute
 	maxStall     = 5 * time.Minute
 	heldRetryMax = time.Hour
 	loadStrikes  = 2 // losses in a row while loading one slot's model, and the slot is held back
@@ -52,6 +53,7 @@ type history struct {
 	pace
 	failures int // losses in a row, without a healthy run between
 	beats    int // losses in a row by silence
+	hellos   int // … before the hello
 	stalls   map[string]int
 	slots    map[string]*slotHistory
 }
@@ -77,6 +79,8 @@ func (h *history) add(l *loss, s *session, now time.Time) time.Duration {
 	switch l.cause {
 	case CauseBeat:
 		h.beats++
+	case CauseHello:
+		h.hellos++
 	case CauseStall:
 		h.stalls[l.camera]++ // its deadline grows, which is back-off enough: the other cameras need not wait
 		h.failures--
@@ -94,7 +98,7 @@ func (h *history) add(l *loss, s *session, now time.Time) time.Duration {
 // forget drops what a healthy run has disproved.
 func (h *history) forget(s *session, now time.Time) {
 	if s.lastObs.Sub(s.firstObs) >= healthyAfter || !s.readyAt.IsZero() && now.Sub(s.readyAt) >= quietAfter {
-		h.failures, h.beats = 0, 0
+		h.failures, h.beats, h.hellos = 0, 0, 0
 	}
 	for name, since := range s.fresh {
 		if s.beat.at(name).State == "running" && s.lastBeat.Sub(since) >= healthyAfter {
@@ -143,6 +147,11 @@ func heldCode(cause string) string {
 // beatTimeout grows with losses by silence: a starved board is not a hang.
 func (h *history) beatTimeout(base time.Duration) time.Duration {
 	return max(base, min(base<<min(h.beats, 6), maxBeat))
+}
+
+// helloTimeout grows likewise: a board that is starved of CPU starts a process slowly each time.
+func (h *history) helloTimeout(base time.Duration) time.Duration {
+	return max(base, min(base<<min(h.hellos, 6), maxHello))
 }
 
 // stallTimeout grows with stalls of one camera, so that a dead one does not keep interrupting the others.

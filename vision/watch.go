@@ -77,8 +77,8 @@ func (s *session) onlyRunning() string {
 
 func (s *session) silent(now time.Time, h *history) *loss {
 	if !s.hello {
-		if d := now.Sub(s.begun); d > s.c.cfg.HelloTimeout {
-			return &loss{cause: CauseHello, reason: fmt.Sprintf("%s said no hello within %v", s.name(), s.c.cfg.HelloTimeout)}
+		if limit := h.helloTimeout(s.c.cfg.HelloTimeout); now.Sub(s.begun) > limit {
+			return &loss{cause: CauseHello, reason: fmt.Sprintf("%s said no hello within %v", s.name(), limit)}
 		}
 		return nil
 	}

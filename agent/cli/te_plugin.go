@@ -117,7 +117,7 @@ func installed(conf *agent.Config) (all []installedModel) {
 					i.Name, i.Version, i.live = live.Name, live.Version, true
 				}
 			}
-		} else if name, version, err := bundleName(m.Bundle, filepath.Join(filepath.Dir(conf.Outbox.Path), "bundles")); err == nil {
+		} else if name, version, err := lookInto(m.Bundle); err == nil {
 			i.Name, i.Version = name, version
 		}
 		if i.Name != "" {
@@ -143,9 +143,15 @@ func pluginStatus(conf *agent.Config) (*status.Snapshot, error) {
 	return fetchStatus(conf.Status.Listen)
 }
 
-// bundleName reads a bundle's name and version.
-func bundleName(path, cache string) (name, version string, err error) {
-	dir, err := models.Open(path, cache)
+// lookInto reads a bundle's name and version. An archive is unpacked into a folder that goes again: this is root, and what it left
+// in the service's own folder the service could not touch.
+func lookInto(path string) (name, version string, err error) {
+	scratch, err := os.MkdirTemp("", "heron-te-")
+	if err != nil {
+		return "", "", err
+	}
+	defer os.RemoveAll(scratch)
+	dir, err := models.Open(path, scratch)
 	if err != nil {
 		return "", "", err
 	}
@@ -177,12 +183,7 @@ func (p *plugin) install(ctx context.Context, conf *agent.Config, call thinedge.
 	if call.File == "" {
 		return pluginError(thinedge.ExitFailed, "install %s: no file; give the module a URL, from which thin-edge.io fetches it. Models of the signed repository come by heron fleet push", call.Name)
 	}
-	scratch, err := os.MkdirTemp("", "heron-te-")
-	if err != nil {
-		return pluginError(thinedge.ExitRetry, "install %s: %w", call.Name, err)
-	}
-	defer os.RemoveAll(scratch)
-	name, version, err := bundleName(call.File, scratch)
+	name, version, err := lookInto(call.File)
 	if err != nil {
 		return pluginError(thinedge.ExitFailed, "install %s: %w", call.Name, err)
 	}

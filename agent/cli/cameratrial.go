@@ -320,7 +320,7 @@ func cameraNext(said string) string {
 			return c.next
 		}
 	}
-	return "heron camera list shows what is attached; docs/technician.md tells how cameras are named"
+	return "heron camera list shows what is attached; docs/config.md tells how cameras are named"
 }
 
 func (a *app) printCameraReport(r cameraReport) error {

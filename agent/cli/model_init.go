@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -146,6 +147,7 @@ func (a *app) settle(b *begun, f *initFlags) error {
 		}
 	}
 	if tty, ok := a.in.(*os.File); ok && !f.yes && !a.json && term.IsTerminal(int(tty.Fd())) {
+		signal.Reset(os.Interrupt) // a read from a terminal waits for nobody's context; nothing is written yet
 		if err := ask(b.Models, bufio.NewReader(a.in), a.errOut); err != nil {
 			return err
 		}

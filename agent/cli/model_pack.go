@@ -84,7 +84,10 @@ func (a *app) pack(ctx context.Context, dir string, f packFlags) error {
 	p.meter = a.meter(ctx, p.size)
 	err = p.write(&res, f)
 	p.meter.end()
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("pack %s: interrupted; no archive was written", dir)
+	case err != nil:
 		return fmt.Errorf("pack %s: %w", dir, err)
 	}
 	if a.json {
@@ -287,7 +290,7 @@ func (p *packing) archive(content, archive string) (digest string, size int64, e
 	}
 	st, statErr := w.Stat()
 	if err = errors.Join(err, statErr, w.Close()); err != nil {
-		return "", 0, err
+		return "", 0, errors.New(strings.ReplaceAll(err.Error(), "pack "+content+": ", ""))
 	}
 	return hex.EncodeToString(h.Sum(nil)), st.Size(), nil
 }
@@ -306,8 +309,12 @@ func (p *packing) readBack(archive, cache string, res *packed) error {
 		return err
 	}
 	p.meter.begin("reading back")
-	if wrong, err := checkFiles(dir, b.Manifest, p.meter); err != nil || len(wrong) > 0 {
-		return errors.Join(err, errors.New(strings.Join(wrong, "; ")))
+	wrong, err := checkFiles(dir, b.Manifest, p.meter)
+	if err == nil && len(wrong) > 0 {
+		err = errors.New(strings.Join(wrong, "; "))
+	}
+	if err != nil {
+		return err
 	}
 	return goldenLabels(b)
 }

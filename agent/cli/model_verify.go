@@ -79,12 +79,17 @@ func (a *app) verify(ctx context.Context, path, engine, command string) error {
 			return err
 		}
 	}
+	verdict := v.verdict()
+	v.OK = verdict == nil
 	if a.json {
 		err = json.NewEncoder(a.out).Encode(v)
 	} else {
 		err = a.printVerifiedBundle(v)
 	}
-	return errors.Join(err, v.verdict())
+	if err != nil {
+		return err
+	}
+	return verdict
 }
 
 func (v *verifiedBundle) note(name string, err error, detail string) bool {
@@ -116,13 +121,14 @@ func (v *verifiedBundle) look(ctx context.Context, a *app, dir, engine string) *
 	for _, c := range b.Candidates {
 		v.contract(b, c)
 	}
-	v.note("golden", goldenLabels(b), goldenWords(m.Golden)+unless(len(m.Golden) > 0, ": no answer is compared"))
+	v.note("golden", goldenLabels(b), goldenWords(m.Golden)+orSay(len(m.Golden) > 0, ": no answer is compared"))
 	limit := budget(m.Budget)
-	v.note("budget", nil, limit+unless(limit != "none", ": time and memory are not judged"))
+	v.note("budget", nil, limit+orSay(limit != "none", ": time and memory are not judged"))
 	return b
 }
 
-func unless(ok bool, text string) string {
+// orSay is the text where a check had nothing to do.
+func orSay(ok bool, text string) string {
 	if ok {
 		return ""
 	}
@@ -224,7 +230,6 @@ func (v *verifiedBundle) verdict() error {
 	case !ran:
 		return fmt.Errorf("%s was not run: no engine of it is available here", v.Bundle)
 	}
-	v.OK = true
 	return nil
 }
 

@@ -34,6 +34,7 @@ type Options struct {
 	Log          *slog.Logger
 	UntilDrained bool                     // end with nil when all sources have ended and all is delivered
 	Observe      func(vision.Observation) // also told of every observation; must not block
+	Level        *slog.LevelVar           // of Log; nil: it cannot be changed while running
 }
 
 // Agent is one running Heron.
@@ -48,7 +49,9 @@ type Agent struct {
 	vision *vision.Client
 	page   *status.Server // nil: switched off
 
-	adapters *adapters // nil: none
+	adapters *adapters     // nil: none
+	updates  *updates      // nil: models come with the configuration only
+	again    chan struct{} // one token: a restart was asked for
 
 	unpacked []vision.Refused    // archives that could not be unpacked
 	lookConf vision.ClientConfig // for looks at every engine
@@ -69,14 +72,14 @@ func New(conf Config, opt Options) (*Agent, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{conf: conf, opt: opt, log: opt.Log, started: time.Now(), rollup: events.NewRollup(), views: map[string]*view{}, slots: map[string]*slotView{}}
+	a := &Agent{conf: conf, opt: opt, log: opt.Log, started: time.Now(), again: make(chan struct{}, 1), rollup: events.NewRollup(), views: map[string]*view{}, slots: map[string]*slotView{}}
 	for _, cam := range conf.Cameras {
 		a.views[cam.Name] = &view{}
 	}
 	for _, m := range conf.Models {
 		a.slots[m.Slot] = &slotView{}
 	}
-	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
+	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUpdates, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -120,9 +123,16 @@ func (a *Agent) buildUplink() (err error) {
 	u := a.conf.uplink()
 	u.Agent, u.Info, u.Log = a.opt.Version, a.info, a.log
 	a.buildAdapters()
-	u.Documents = a.adapters.documents
-	if u.Subscribe = a.adapters.subscriptions(); len(u.Subscribe) > 0 {
-		u.Handle = func(m uplink.Message) { a.handleAdapters(m) }
+	u.Documents = a.documents
+	u.Subscribe = a.adapters.subscriptions()
+	if a.updates != nil {
+		u.Subscribe = append(u.Subscribe, "desired", "_all/desired", "cmd/#")
+		if a.adapters != nil {
+			a.adapters.reported = a.reported
+		}
+	}
+	if len(u.Subscribe) > 0 {
+		u.Handle = a.handle
 	}
 	a.uplink, err = uplink.New(u, a.outbox)
 	return err
@@ -131,8 +141,15 @@ func (a *Agent) buildUplink() (err error) {
 func (a *Agent) buildVision() (err error) {
 	slots := make([]vision.SlotConfig, 0, len(a.conf.Models))
 	of := map[string]string{} // camera → slot
+	var boot map[string]models.Bundle
+	if a.updates != nil {
+		boot = a.updates.models.Boot()
+	}
 	for _, m := range a.conf.Models {
-		dir, err := models.Open(m.Bundle, filepath.Join(filepath.Dir(a.conf.Outbox.Path), "bundles"))
+		dir, err := boot[m.Slot].Dir, error(nil)
+		if boot == nil {
+			dir, err = models.Open(m.Bundle, a.state("bundles"))
+		}
 		if err != nil { // heron-vision would say less: it gets folders only
 			a.unpacked = append(a.unpacked, vision.Refused{Slot: m.Slot, Code: "bundle", Reason: err.Error(), NextStep: "check models[].bundle"})
 			continue
@@ -150,7 +167,7 @@ func (a *Agent) buildVision() (err error) {
 	conf := vision.ClientConfig{
 		Socket: a.conf.Vision.Socket, Config: vision.Config{Cameras: cams, Slots: slots},
 		LoadTimeout: a.conf.Vision.Load, InferenceTimeout: a.conf.Vision.Inference, MaxMemory: int64(a.conf.Vision.MaxMemory),
-		EngineRetry: a.conf.Vision.Retry, OnObservation: a.observe, OnChange: a.visionChanged, Log: a.log,
+		EngineRetry: a.conf.Vision.Retry, OnObservation: a.observe, OnShadow: a.compared, OnChange: a.visionChanged, Log: a.log,
 	}
 	if a.conf.Vision.Socket == "" {
 		path, err := FindVision(a.conf.Vision.Command)

@@ -22,9 +22,11 @@ type Config struct {
 	Outbox  Outbox        `yaml:"outbox"`
 	Uplink  Uplink        `yaml:"uplink"`
 	Vision  Vision        `yaml:"vision"`
-	Board   Board         `yaml:"board"`
-	Status  Status        `yaml:"status"`
-	Log     Log           `yaml:"log"`
+
+	Repository Repository `yaml:"repository"`
+	Board      Board      `yaml:"board"`
+	Status     Status     `yaml:"status"`
+	Log        Log        `yaml:"log"`
 
 	Adapters Adapters `yaml:"adapters"`
 }
@@ -33,6 +35,8 @@ type Config struct {
 type Device struct {
 	Group string `yaml:"group"` // default "default"
 	ID    string `yaml:"id"`    // default: made from the machine's identity
+
+	Labels map[string]string `yaml:"labels"` // what rollouts may ask for: site: lyon-1
 }
 
 // Camera is one camera.
@@ -88,6 +92,19 @@ type Credentials struct {
 	Cert         string `yaml:"cert"`
 	Key          string `yaml:"key"`
 	CA           string `yaml:"ca"`
+}
+
+// Repository is where signed models come from. Empty: models come with the configuration only.
+type Repository struct {
+	URL       string        `yaml:"url"`   // https://models.example.com; below it metadata/ and targets/
+	Root      string        `yaml:"root"`  // the repository's root.json, as shipped or provisioned
+	Hosts     []string      `yaml:"hosts"` // further hosts, https://host[:port], that downloads may come from and uploads go to
+	CA        string        `yaml:"ca"`    // instead of the system's authorities
+	Cert      string        `yaml:"cert"`
+	Key       string        `yaml:"key"`
+	Shadow    time.Duration `yaml:"shadow"`    // beside the live model, where a document does not say; default 10m
+	Probation time.Duration `yaml:"probation"` // on trial, where a document does not say; default 15m
+	Unsigned  bool          `yaml:"unsigned"`  // heron model activate may bring bundles that nobody signed; default false
 }
 
 // Vision says how heron gets its heron-vision.
@@ -272,6 +289,8 @@ func (c *Config) Defaults() {
 	setDefault(&c.Vision.Load, 20*time.Second)
 	setDefault(&c.Vision.MaxMemory, 1<<30)
 	setDefault(&c.Vision.Retry, 5*time.Second)
+	setDefault(&c.Repository.Shadow, 10*time.Minute)
+	setDefault(&c.Repository.Probation, 15*time.Minute)
 	if c.Board.Adapt == nil {
 		adapt := true
 		c.Board.Adapt = &adapt

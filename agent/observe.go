@@ -36,6 +36,9 @@ func (a *Agent) observe(obs vision.Observation) {
 		v.add(obs)
 		a.fit.saw(obs)
 	}
+	if a.updates != nil && (len(obs.Top) > 0 || obs.Error != "") {
+		a.updates.meter.Saw(obs.Slot, lookOf(obs.Top, obs.LatMS, obs.Error))
+	}
 	if a.conf.Uplink.Results == "every" {
 		a.outbox.Put(result(obs))
 	}
@@ -114,6 +117,7 @@ func (a *Agent) tick(ctx context.Context) error {
 
 func (a *Agent) look(now message.Stamp) {
 	f := a.gather(now.T)
+	a.watchModels(f.vision)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lookAtClock(now)

@@ -61,7 +61,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ErrListen, err)
 		}
 	}
-	ended := make(chan *part, 8)
+	ended := make(chan *part, 16)
 	box := start(ctx, "outbox", ended, a.outbox.Run)
 	var up, page *part
 	if a.uplink != nil {
@@ -74,10 +74,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	ticks := start(ctx, "clockwork", ended, a.tick)
 	looks := start(ctx, "look at the engines", ended, a.lookAtEngines)
 	fit := start(ctx, "board", ended, a.adapt)
+	more := a.startUpdates(ctx, ended)
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)
 	err = errors.Join(err, fit.end(time.Second))
+	for _, p := range more {
+		err = errors.Join(err, p.end(stopUplink))
+	}
 	return errors.Join(err, a.shutdown(eyes, looks, ticks, up, box, page))
 }
 
@@ -89,6 +93,8 @@ func (a *Agent) wait(ctx context.Context, ended <-chan *part, eyes *part) error 
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-a.again:
+			return ErrRestart
 		case <-look.C:
 			if err := a.hopeless(); err != nil {
 				return err
@@ -183,4 +189,12 @@ func (a *Agent) closeBooks() {
 	for _, r := range a.rollup.Close(now) {
 		a.outbox.Put(r)
 	}
+}
+
+// startUpdates starts what brings models and does commands.
+func (a *Agent) startUpdates(ctx context.Context, ended chan<- *part) []*part {
+	if a.updates == nil {
+		return nil
+	}
+	return []*part{start(ctx, "models", ended, a.updates.models.Run), start(ctx, "wishes", ended, a.reconcile), start(ctx, "commands", ended, a.updates.commands.Run)}
 }

@@ -42,6 +42,7 @@ func (a *Agent) Snapshot() status.Snapshot {
 		s.Cameras = append(s.Cameras, a.cameraView(now, cam, f.vision))
 	}
 	a.modelViews(&s, f.vision)
+	a.updateViews(&s)
 	t := a.tracker.Stats()
 	s.Events = status.Events{Entered: t.Entered, Exited: t.Exited, Still: t.Still, Suppressed: t.Suppressed, Unfit: t.Unfit, ClockJumps: t.ClockJumps}
 	return s
@@ -218,6 +219,9 @@ func (a *Agent) info() message.Info {
 	for _, e := range known {
 		inUse := slices.ContainsFunc(vs.Slots, func(s vision.SlotStats) bool { return s.Engine == e.Engine })
 		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, InUse: inUse, Version: e.Version, Reason: e.Reason})
+	}
+	if a.updates != nil {
+		i.Commands = a.updates.commands.Types()
 	}
 	for _, s := range message.Streams() {
 		i.Schemas[string(s)] = 1

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
 
 // Validate returns the first problem found, as a *Problem, or nil. Call Defaults first.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkBoard, c.checkStatus, c.checkAdapters} {
+	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkRepository, c.checkBoard, c.checkStatus, c.checkAdapters} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -230,3 +231,21 @@ var userinfo = regexp.MustCompile(`(://)[^/@\s"]+@`)
 
 // redactURL takes user and password out of a camera source or broker address.
 func redactURL(s string) string { return userinfo.ReplaceAllString(s, "${1}…@") }
+
+// checkRepository: a repository is a URL and the root that it is trusted by.
+func (c *Config) checkRepository() error {
+	r := &c.Repository
+	if r.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(r.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u)):
+		return problem("repository.url", "%q, expected https://host/path (http:// only to this machine)", redactURL(r.URL))
+	case r.Root == "":
+		return problem("repository.root", "is missing; name the repository's root.json, as shipped or provisioned")
+	case (r.Cert == "") != (r.Key == ""):
+		return problem("repository.cert", "cert and key go together")
+	}
+	return nil
+}

@@ -103,6 +103,7 @@ const (
 	CodeConstant         = "constant"          // it answers every picture alike
 	CodeOverBudget       = "over-budget"       // it takes more time or memory than its manifest allows
 	CodeHung             = "hung"              // it did not load or answer in time
+	CodeNone             = "none"              // the slot has no model yet
 	CodeAvoided          = "avoided"           // it failed here before and is passed over for now
 )
 

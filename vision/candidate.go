@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"heron/inference"
 )
@@ -145,6 +146,7 @@ func (s *session) onPromoted(m *promoted) error {
 		delete(s.c.refused, m.Slot)
 		delete(s.c.candidates, m.Slot)
 		s.c.configure(k.cfg)
+		s.settle(time.Now())
 	}
 	s.c.mu.Unlock()
 	return s.answer(m.ID, m)

@@ -59,6 +59,7 @@ type ClientStats struct {
 	ByCause    map[string]uint64 // the same by cause: one of the Cause constants
 	LastCause  string            // of the last loss
 	LastReason string            // the same in a line for people
+	LastSlot   string            // slot whose model is to blame; empty: none in particular
 	LastAt     time.Time         // when
 	RetryIn    time.Duration     // while waiting to start again
 	Refusals   []Refused         // slots whose model was refused

@@ -115,10 +115,16 @@ func Try(ctx context.Context, cfg ClientConfig, slot SlotConfig) (ClientStats, e
 		err = errors.New(reason)
 	}
 	stats := c.Stats()
+	for t0 := time.Now(); err == nil && !told(stats) && time.Since(t0) < 2*time.Second; stats = c.Stats() {
+		time.Sleep(beatEvery / 10) // the beat that names the engine comes soon
+	}
 	cancel()
 	<-ended
 	return stats, err
 }
+
+// told says whether a beat has named what runs.
+func told(s ClientStats) bool { return len(s.Slots) > 0 && s.Slots[0].Engine != "" }
 
 // Look starts a heron-vision, asks it to look at every engine that it knows, and ends it. A driver that kills the process costs nobody anything.
 func Look(ctx context.Context, cfg ClientConfig) ([]EngineReport, error) {

@@ -273,6 +273,9 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 
 // open loads a model. A candidate's loading is not told step by step: the live model goes on meanwhile.
 func (s *server) open(ctx context.Context, c SlotConfig, candidate bool) (*model, error) {
+	if c.Bundle == "" {
+		return nil, inference.Refuse(inference.CodeNone, "push one, or configure models[].bundle", "no model is installed in slot %s yet", c.Slot)
+	}
 	b, err := inference.ReadBundle(c.Bundle, c.Engines)
 	if err != nil {
 		return nil, err

@@ -71,7 +71,8 @@ func newDemoAgent(w demo.Wiring) (*demoAgent, error) {
 	}
 	d := &demoAgent{page: "http://" + w.Listen + "/"}
 	var err error
-	d.Agent, err = agent.New(conf, agent.Options{Version: Version(), Log: newLog(agent.Log{Format: "text"}, w.Log), Observe: func(vision.Observation) { d.results.Add(1) }})
+	log, _ := newLog(agent.Log{Format: "text"}, w.Log)
+	d.Agent, err = agent.New(conf, agent.Options{Version: Version(), Log: log, Observe: func(vision.Observation) { d.results.Add(1) }})
 	return d, err
 }
 

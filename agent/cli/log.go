@@ -18,8 +18,8 @@ import (
 
 // newLog builds the log that c asks for. With format auto, lines go to the journal with their priority and without a time
 // (the journal has both), and as text with a time to anything else.
-func newLog(c agent.Log, w io.Writer) *slog.Logger {
-	var lvl slog.Level
+func newLog(c agent.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	lvl := &slog.LevelVar{}
 	_ = lvl.UnmarshalText([]byte(c.Level)) // validated; the zero value is info
 	opts := &slog.HandlerOptions{Level: lvl}
 	format := c.Format
@@ -31,11 +31,11 @@ func newLog(c agent.Log, w io.Writer) *slog.Logger {
 	}
 	switch format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(slog.NewJSONHandler(w, opts)), lvl
 	case "journal":
-		return slog.New(newJournal(w, opts))
+		return slog.New(newJournal(w, opts)), lvl
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(slog.NewTextHandler(w, opts)), lvl
 }
 
 // onJournal says whether w is the very stream that systemd connected to the journal (systemd.exec(5), JOURNAL_STREAM).

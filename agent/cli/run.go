@@ -19,15 +19,22 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ag, err := agent.New(*conf, agent.Options{Version: Version(), Log: newLog(conf.Log, a.errOut), UntilDrained: untilDrained})
-			if err != nil {
+			log, level := newLog(conf.Log, a.errOut)
+			for {
+				ag, err := agent.New(*conf, agent.Options{Version: Version(), Log: log, Level: level, UntilDrained: untilDrained})
+				if err != nil {
+					return err
+				}
+				err = ag.Run(c.Context())
+				switch {
+				case errors.Is(err, agent.ErrRestart):
+					log.Info("starting anew, as it was asked for")
+					continue
+				case errors.Is(err, agent.ErrListen):
+					return &codedError{exitUsage, err}
+				}
 				return err
 			}
-			err = ag.Run(c.Context())
-			if errors.Is(err, agent.ErrListen) {
-				return &codedError{exitUsage, err}
-			}
-			return err
 		},
 	}
 	c.Flags().BoolVar(&untilDrained, "until-drained", false, "end with 0 when every source has ended and everything is delivered")

@@ -122,6 +122,18 @@ type Model struct {
 	Errors  uint64     `json:"errors"` // failed inferences
 	Latency *Histogram `json:"latency,omitempty"`
 	Standby []Standby  `json:"standby,omitempty"`
+	Update  *Update    `json:"update,omitempty"` // nil: models come with the configuration only
+}
+
+// Update is what is on its way to a slot, or how the last one ended.
+type Update struct {
+	Target   string `json:"target,omitempty"`
+	Rev      int64  `json:"rev,omitempty"`
+	Step     string `json:"step,omitempty"` // offered … confirmed, refused, rolled-back, waiting
+	Percent  int    `json:"percent,omitempty"`
+	Decision string `json:"decision,omitempty"` // at waiting: for what
+	Reason   string `json:"reason,omitempty"`
+	Previous string `json:"previous,omitempty"`
 }
 
 // Standby is an engine that a model should rather run on, and why it does not.

@@ -1,0 +1,186 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"strings"
+	"time"
+
+	"heron/sync/command"
+	"heron/vision"
+)
+
+// ErrRestart ends Run so that the caller starts the service anew.
+var ErrRestart = errors.New("a restart was asked for")
+
+// registerCommands says what this device can be told to do.
+func (a *Agent) registerCommands() error {
+	for _, act := range []command.Act{
+		{Type: "ping", Do: a.ping},
+		{Type: "snapshot", Do: a.sendSnapshot, Deadline: 2 * time.Minute},
+		{Type: "diag", Do: a.sendDiag, Deadline: 5 * time.Minute},
+		{Type: "restart", Do: a.restart, Returns: true, Every: time.Minute},
+		{Type: "reboot", Do: a.reboot, Returns: true, Reboots: true, Every: time.Hour},
+		{Type: "rollback", Do: a.rollbackModel},
+		{Type: "log-level", Do: a.logLevel},
+		{Type: "camera-test", Do: a.cameraTest, Deadline: time.Minute},
+	} {
+		if err := a.updates.commands.Register(act); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arguments reads a command's arguments strictly.
+func arguments(raw json.RawMessage, into any) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return command.Error{Code: "args", Message: fmt.Sprintf("args: %v", err)}
+	}
+	return nil
+}
+
+func (a *Agent) ping(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	return map[string]any{"agent": a.opt.Version, "uptime_s": int(time.Since(a.started).Seconds())}, arguments(args, &struct{}{})
+}
+
+// upload is where a file goes: by HTTPS PUT to a host that the repository's settings name.
+func (a *Agent) upload(ctx context.Context, url, kind string, body []byte) (any, error) {
+	if a.updates.fetch == nil {
+		return nil, command.Error{Code: "no-repository", Message: "uploads need repository.url, and repository.hosts for other hosts"}
+	}
+	if url == "" {
+		return nil, command.Error{Code: "args", Message: "args: url is missing: where the file is to be put, by HTTPS PUT"}
+	}
+	digest, err := a.updates.fetch.Put(ctx, url, bytes.NewReader(body), int64(len(body)), kind)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"sha256": digest, "bytes": len(body)}, nil
+}
+
+func (a *Agent) sendSnapshot(ctx context.Context, args json.RawMessage, progress func(string, int)) (any, error) {
+	in := struct {
+		Camera string `json:"camera"`
+		URL    string `json:"url"`
+		Width  int    `json:"width"`
+		Draw   bool   `json:"draw"`
+	}{Camera: a.conf.Cameras[0].Name}
+	if err := arguments(args, &in); err != nil {
+		return nil, err
+	}
+	p, err := a.vision.Snapshot(ctx, in.Camera, vision.SnapshotOptions{MaxWidth: in.Width, Draw: in.Draw})
+	if err != nil {
+		return nil, err
+	}
+	progress("upload", 0)
+	return a.upload(ctx, in.URL, "image/jpeg", p.JPEG)
+}
+
+// sendDiag uploads what helps somebody far away: the state, the effective settings without secrets, the versions.
+func (a *Agent) sendDiag(ctx context.Context, args json.RawMessage, progress func(string, int)) (any, error) {
+	in := struct {
+		URL string `json:"url"`
+	}{}
+	if err := arguments(args, &in); err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(map[string]any{"status": a.Snapshot(), "info": a.info(), "reported": a.reported(), "commands": a.updates.commands.Stats(),
+		"fetch": a.fetchStats(), "made": time.Now().UTC()}, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	progress("upload", 0)
+	return a.upload(ctx, in.URL, "application/json", b)
+}
+
+func (a *Agent) fetchStats() any {
+	if a.updates.fetch == nil {
+		return nil
+	}
+	return a.updates.fetch.Stats()
+}
+
+func (a *Agent) restart(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	if err := arguments(args, &struct{}{}); err != nil {
+		return nil, err
+	}
+	select {
+	case a.again <- struct{}{}:
+	default: // asked for already
+	}
+	return nil, nil
+}
+
+// reboot asks the system's own manager, which decides whether this user may.
+func (a *Agent) reboot(ctx context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	if err := arguments(args, &struct{}{}); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "systemctl", "reboot").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("systemctl reboot: %w %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil, nil
+}
+
+func (a *Agent) rollbackModel(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	in := struct {
+		Slot string `json:"slot"`
+	}{Slot: a.conf.Models[0].Slot}
+	if err := arguments(args, &in); err != nil {
+		return nil, err
+	}
+	return nil, a.updates.models.Rollback(in.Slot, "fleet")
+}
+
+func (a *Agent) logLevel(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	in := struct {
+		Level string `json:"level"`
+	}{}
+	if err := arguments(args, &in); err != nil {
+		return nil, err
+	}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(in.Level)); err != nil {
+		return nil, command.Error{Code: "args", Message: fmt.Sprintf("level is %q; expected debug, info, warn or error", in.Level)}
+	}
+	if a.opt.Level == nil {
+		return nil, errors.New("this service's log has no level that could be changed")
+	}
+	a.opt.Level.Set(l)
+	return map[string]string{"level": strings.ToLower(l.String())}, nil
+}
+
+// cameraTest says how a camera does, from what the service knows of it.
+func (a *Agent) cameraTest(ctx context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
+	in := struct {
+		Camera string `json:"camera"`
+	}{Camera: a.conf.Cameras[0].Name}
+	if err := arguments(args, &in); err != nil {
+		return nil, err
+	}
+	s := a.Snapshot()
+	for _, c := range s.Cameras {
+		if c.Name == in.Camera {
+			p, err := a.vision.Snapshot(ctx, in.Camera, vision.SnapshotOptions{MaxWidth: 320})
+			out := map[string]any{"state": c.State, "fps": c.FPS, "width": c.Width, "height": c.Height, "facts": c.Facts, "frame_age_s": c.FrameAgeS, "last_error": c.LastError, "picture": err == nil, "picture_bytes": len(p.JPEG)}
+			if c.State != "running" || err != nil {
+				return out, command.Error{Code: "camera", Message: fmt.Sprintf("camera %s is %s: %s", c.Name, c.State, c.LastError)}
+			}
+			return out, nil
+		}
+	}
+	return nil, command.Error{Code: "args", Message: fmt.Sprintf("there is no camera %q", in.Camera)}
+}

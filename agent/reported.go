@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"heron/agent/status"
+	"heron/sync/desired"
+	"heron/sync/message"
+	"heron/sync/models"
+	"heron/sync/uplink"
+)
+
+// reported is what this device says of what it runs.
+func (a *Agent) reported() *message.Reported {
+	u := a.updates
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	r := &message.Reported{V: 1, Rev: u.desired.Rev(desired.Device), GroupRev: u.desired.Rev(desired.Group), Error: u.problem}
+	waiting := u.waiting
+	u.mu.Unlock()
+	wants := map[string]desired.Want{}
+	for _, w := range u.desired.Resolved().Models {
+		wants[w.Slot] = w
+	}
+	refused := u.models.Refused()
+	for _, s := range u.models.State() {
+		out := reportedSlot(s, a.engineOf(s.Slot))
+		if w, ok := wants[s.Slot]; ok {
+			out.Source, out.Rev, out.Target = w.Source, w.Rev, w.Target
+			if d, ok := waiting[s.Slot]; ok {
+				out.Step, out.Decision, out.Error = message.StepWaiting, d.Verdict, d.Text
+			}
+		}
+		for _, f := range refused {
+			if f.Slot == s.Slot && len(out.Refused) < 8 {
+				out.Refused = append(out.Refused, message.Refusal{Target: f.Target, Digest: f.Digest, Step: string(f.Step), Reason: f.Reason, At: f.At})
+			}
+		}
+		out.Since = u.since1(s.Slot, out.Step+out.Target)
+		r.At = latest(r.At, out.Since)
+		r.Slots = append(r.Slots, out)
+	}
+	if h := u.models.Held(); h > 0 {
+		r.Hold = &message.Hold{Until: time.Now().Add(h).UTC().Truncate(time.Minute)}
+	}
+	return r
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// since1 is since when a slot's step has been what it is: a time that does not change with each look.
+func (u *updates) since1(slot, step string) time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.steps[slot] != step || u.since[slot].IsZero() {
+		u.steps[slot], u.since[slot] = step, time.Now().UTC().Truncate(time.Second)
+	}
+	return u.since[slot]
+}
+
+func (a *Agent) engineOf(slot string) string {
+	for _, b := range a.vision.Stats().Slots {
+		if b.Slot == slot {
+			return b.Engine
+		}
+	}
+	return ""
+}
+
+func reportedSlot(s models.SlotState, engine string) message.ReportedSlot {
+	out := message.ReportedSlot{Slot: s.Slot, Active: reportedModel(s.Active), Previous: reportedModel(s.Previous), Staged: reportedModel(s.Staged), Percent: s.Percent, Error: s.Error}
+	if out.Active != nil && engine != "" {
+		out.Active.Engine = engine
+	}
+	if s.Target != "" && out.Staged == nil {
+		out.Staged = &message.ReportedModel{Target: s.Target}
+	}
+	out.Step = stepWord(s)
+	if s.Step == models.StepRefused || s.Step == models.StepRolledBack {
+		out.Error = s.Last.Reason
+	}
+	if s.Deferred != "" {
+		out.Step, out.Decision, out.Error = message.StepWaiting, "deferred", s.Deferred
+	}
+	if out.Error == "" {
+		out.Error = s.Trouble
+	}
+	return out
+}
+
+// stepWord is the contract's word for where a slot is.
+func stepWord(s models.SlotState) string {
+	switch s.Step {
+	case models.StepSwitching:
+		return message.StepSwapped
+	case models.StepSuperseded:
+		return message.StepFailed
+	}
+	return string(s.Step)
+}
+
+func reportedModel(b models.Bundle) *message.ReportedModel {
+	if b.IsNone() {
+		return nil
+	}
+	name, version, _ := strings.Cut(b.Model, "@")
+	return &message.ReportedModel{Target: b.Target, Name: name, Version: version, Digest: b.Digest, Engine: b.Engine, Since: b.Since}
+}
+
+// documents are what the uplink keeps at the broker beside state and info.
+func (a *Agent) documents() []uplink.Document {
+	var docs []uplink.Document
+	if r := a.reported(); r != nil {
+		if b, err := json.Marshal(r); err == nil { // our own types hold nothing that could fail
+			docs = append(docs, uplink.Document{Topic: "reported", Payload: b, Retained: true})
+		}
+	}
+	return append(docs, a.adapters.documents()...)
+}
+
+// updateViews adds to the page what is on its way to each slot.
+func (a *Agent) updateViews(s *status.Snapshot) {
+	r := a.reported()
+	if r == nil {
+		return
+	}
+	for i := range s.Models {
+		for _, slot := range r.Slots {
+			if slot.Slot != s.Models[i].Slot {
+				continue
+			}
+			up := &status.Update{Step: slot.Step, Percent: slot.Percent, Target: slot.Target, Decision: slot.Decision, Reason: slot.Error, Rev: slot.Rev}
+			if up.Target == "" && slot.Staged != nil {
+				up.Target = slot.Staged.Target
+			}
+			if slot.Previous != nil {
+				up.Previous = slot.Previous.Name + "@" + slot.Previous.Version
+			}
+			s.Models[i].Update = up
+		}
+	}
+}

@@ -1,0 +1,397 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"heron/inference"
+	"heron/internal/clock"
+	"heron/internal/fetch"
+	"heron/sync/command"
+	"heron/sync/desired"
+	"heron/sync/message"
+	"heron/sync/models"
+	"heron/sync/trust"
+	"heron/sync/uplink"
+	"heron/vision"
+)
+
+// updates is how this device is told what to run, and gets it: documents and commands from the broker, signed bundles from the repository.
+// nil: no repository is configured, and models come with the configuration.
+type updates struct {
+	models   *models.Manager
+	meter    *models.Meter
+	desired  *desired.Store
+	commands *command.Executor
+	fetch    *fetch.Client // nil: only bundles from this device
+	wake     chan struct{} // one token: documents or labels have changed
+
+	mu       sync.Mutex
+	waiting  map[string]desired.Decision // slots whose rollout does not let this device begin
+	problem  string                      // of the last document that could not be taken
+	expired  string                      // why nothing new can be installed
+	since    map[string]time.Time        // of the step that is reported
+	steps    map[string]string
+	lostSeen uint64 // processes lost, as last looked at
+}
+
+const (
+	resolveWithin = 2 * time.Minute
+	fetchWithin   = 6 * time.Hour
+	tryWithin     = 2 * time.Minute
+)
+
+// state is the folder beside the outbox in which this device remembers.
+func (a *Agent) state(name string) string {
+	return filepath.Join(filepath.Dir(a.conf.Outbox.Path), name)
+}
+
+// buildUpdates comes before heron-vision: it says which bundle each slot is to run.
+func (a *Agent) buildUpdates() error {
+	r := a.conf.Repository
+	if r.URL == "" && !r.Unsigned {
+		return nil
+	}
+	u := &updates{meter: models.NewMeter(), wake: make(chan struct{}, 1), waiting: map[string]desired.Decision{}, since: map[string]time.Time{}, steps: map[string]string{}}
+	src, err := a.buildSource(u)
+	if err != nil {
+		return err
+	}
+	slots := map[string]string{}
+	for _, m := range a.conf.Models {
+		slots[m.Slot] = m.Bundle
+	}
+	u.models, err = models.New(models.Config{Dir: a.state("models"), Slots: slots, Source: src, Eyes: eyes{a}, Watcher: u.meter, Unsigned: r.Unsigned,
+		Now: src.now, Audit: a.auditModel, Changed: a.changed})
+	if err != nil {
+		return err
+	}
+	if u.desired, err = desired.Open(a.state("desired.json")); err != nil {
+		a.log.Error("what this device was asked to run was not remembered", "error", err, "next", "the broker says it again at the next connection")
+	}
+	u.commands, err = command.Open(command.Config{Path: a.state("commands.log"), Log: a.log, Audit: func(r message.AuditRecord) { a.outbox.Put(r) },
+		Publish: func(topic string, b []byte) bool { return a.uplink != nil && a.uplink.Publish(topic, b) }})
+	if err != nil {
+		a.log.Error("earlier commands are not remembered", "error", err)
+	}
+	a.updates = u
+	return a.registerCommands()
+}
+
+// source makes models.Source of signed metadata and the client for files.
+type source struct {
+	a     *Agent
+	u     *updates
+	trust *trust.Client // nil: no repository
+}
+
+func (a *Agent) buildSource(u *updates) (*source, error) {
+	r, s := a.conf.Repository, &source{a: a, u: u}
+	if r.URL == "" {
+		return s, nil
+	}
+	root, err := os.ReadFile(r.Root)
+	if err != nil {
+		return nil, problem("repository.root", "%v; it is the root.json of the repository, shipped with the package or at provisioning", err)
+	}
+	at, err := url.Parse(r.URL)
+	if err != nil {
+		return nil, problem("repository.url", "%v", err)
+	}
+	hosts := append([]string{at.Scheme + "://" + at.Host}, r.Hosts...)
+	u.fetch, err = fetch.New(fetch.Config{Hosts: hosts, AllowLoopbackHTTP: loopback(at), TLS: fetch.TLSFiles{CA: r.CA, Cert: r.Cert, Key: r.Key}, UserAgent: "heron/" + a.opt.Version, Log: a.log})
+	if err != nil {
+		return nil, fmt.Errorf("repository: %w", err)
+	}
+	base := strings.TrimSuffix(r.URL, "/")
+	s.trust, err = trust.Open(trust.Config{Dir: a.state("trust"), Root: root, MetadataURL: base + "/metadata", TargetsURL: base + "/targets", Built: trust.BuildTime(), Fetch: u.fetch})
+	if err != nil {
+		return nil, fmt.Errorf("repository: %w", err)
+	}
+	return s, nil
+}
+
+// now is the clock, not before what the repository has signed.
+func (s *source) now() time.Time {
+	now := time.Now()
+	if s.trust == nil {
+		return now
+	}
+	if floor := s.trust.State().Floor; floor.After(now) {
+		return floor
+	}
+	return now
+}
+
+// Resolve reads a target's size and digest from the signed metadata.
+func (s *source) Resolve(ctx context.Context, target string) (models.Offer, error) {
+	if s.trust == nil {
+		return models.Offer{}, fmt.Errorf("%s: no repository is configured; set repository.url and repository.root", target)
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
+	err := s.trust.Refresh(ctx)
+	s.u.note(err)
+	if err != nil {
+		return models.Offer{}, fmt.Errorf("the repository's metadata: %w", err)
+	}
+	t, err := s.trust.Target(ctx, target)
+	if err != nil {
+		return models.Offer{}, err
+	}
+	if t.SHA256 == "" {
+		return models.Offer{}, &models.Refusal{Reason: target + " is signed without a SHA-256"}
+	}
+	return models.Offer{Target: target, Size: t.Size, SHA256: t.SHA256, Custom: t.Custom}, nil
+}
+
+// note remembers that nothing new can be installed because the metadata has expired: an alarm, and no more.
+func (u *updates) note(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.expired = ""
+	if errors.Is(err, trust.ErrExpired) {
+		u.expired = err.Error()
+	}
+}
+
+// Fetch leaves the archive at f.Path.
+func (s *source) Fetch(ctx context.Context, f models.Fetching) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
+	defer cancel()
+	t, err := s.trust.Target(ctx, f.Offer.Target)
+	if err != nil {
+		return err
+	}
+	if t.SHA256 != f.Offer.SHA256 {
+		return fmt.Errorf("%s is signed with another digest by now", f.Offer.Target)
+	}
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
+		return err
+	}
+	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: f.Path, Size: f.Offer.Size, SHA256: f.Offer.SHA256, Progress: f.Progress})
+}
+
+// eyes makes models.Eyes of heron-vision.
+type eyes struct{ a *Agent }
+
+// slotConfig is a slot's configuration with another bundle.
+func (a *Agent) slotConfig(slot, dir string) vision.SlotConfig {
+	for _, m := range a.conf.Models {
+		if m.Slot == slot {
+			return vision.SlotConfig{Slot: slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads, Spin: m.Spin}
+		}
+	}
+	return vision.SlotConfig{Slot: slot, Bundle: dir}
+}
+
+// Try runs the bundle in a heron-vision of its own, against its golden pictures and its budget.
+func (e eyes) Try(ctx context.Context, slot string, b models.Bundle) (models.Trial, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
+	cfg := e.a.lookConf
+	cfg.LoadTimeout, cfg.InferenceTimeout, cfg.MaxMemory = e.a.conf.Vision.Load, e.a.conf.Vision.Inference, int64(e.a.conf.Vision.MaxMemory)
+	s := e.a.slotConfig(slot, b.Dir)
+	s.EnforceBudget = true
+	st, err := vision.Try(ctx, cfg, s)
+	if err != nil {
+		return models.Trial{}, verdict(err)
+	}
+	t := models.Trial{}
+	for _, b := range st.Slots {
+		t.Model, t.Engine = strings.SplitN(b.Model, "#", 2)[0], b.Engine
+	}
+	return t, nil
+}
+
+// verdict tells what is the model's fault from what is the device's.
+func verdict(err error) error {
+	r := (*inference.Refusal)(nil)
+	switch {
+	case errors.Is(err, vision.ErrNotRunning):
+		return fmt.Errorf("%w: %w", models.ErrUnavailable, err)
+	case !errors.As(err, &r):
+		return err
+	case r.Code == inference.CodeUnavailable || r.Code == inference.CodeEngine:
+		return fmt.Errorf("%w: %s", models.ErrUnavailable, r.What)
+	}
+	return &models.Refusal{Reason: r.What}
+}
+
+// Stage loads the bundle beside the live model.
+func (e eyes) Stage(ctx context.Context, slot string, b models.Bundle, share float64) error {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
+	if _, err := e.a.vision.Stage(ctx, e.a.slotConfig(slot, b.Dir), share); err != nil {
+		return verdict(err)
+	}
+	return nil
+}
+
+// Promote changes the model between two frames.
+func (e eyes) Promote(ctx context.Context, slot string) error {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
+	return e.a.vision.Promote(ctx, slot)
+}
+
+// Discard drops what is staged.
+func (e eyes) Discard(slot string) { e.a.vision.Discard(slot) }
+
+// Replace gives the slot another bundle by a new process.
+func (e eyes) Replace(slot string, b models.Bundle) error {
+	e.a.vision.Replace(e.a.slotConfig(slot, b.Dir))
+	return nil
+}
+
+// auditModel makes a record of what the models did; the slot stands before the detail.
+func (a *Agent) auditModel(e models.Entry) {
+	r := message.AuditRecord{Stamp: message.Now(), Who: e.Who, What: e.What, Target: e.Target, Rev: int(e.Rev), Digest: e.Digest, Result: e.Result, Detail: e.Detail}
+	if e.Slot != "" {
+		r.Detail = strings.TrimSuffix("slot "+e.Slot+": "+e.Detail, ": ")
+	}
+	a.log.Info("model", "what", e.What, "slot", e.Slot, "target", e.Target, "result", e.Result, "detail", e.Detail)
+	a.outbox.Put(r)
+}
+
+// changed has the reported document sent soon.
+func (a *Agent) changed() {
+	if a.uplink != nil {
+		a.uplink.Changed()
+	}
+}
+
+// handle takes a message from the broker.
+func (a *Agent) handle(m uplink.Message) {
+	if a.handleAdapters(m) || a.updates == nil {
+		return
+	}
+	switch m.Topic {
+	case "desired":
+		a.take(desired.Device, m.Payload)
+	case "_all/desired":
+		a.take(desired.Group, m.Payload)
+	default:
+		a.updates.commands.Handle(m.Topic, m.Payload, m.Retained)
+	}
+}
+
+func (a *Agent) take(src string, payload []byte) {
+	u := a.updates
+	news, err := u.desired.Take(src, payload)
+	u.mu.Lock()
+	if u.problem = ""; err != nil {
+		u.problem = fmt.Sprintf("the %s's desired document: %v", src, err)
+		a.log.Warn("a desired document was not taken", "source", src, "error", err)
+	}
+	u.mu.Unlock()
+	if news {
+		select {
+		case u.wake <- struct{}{}:
+		default:
+		}
+	}
+	a.changed()
+}
+
+// reconcile brings what runs to what is wanted, whenever that changes or its time has come.
+func (a *Agent) reconcile(ctx context.Context) error {
+	for {
+		next := a.offerAll(time.Now())
+		t := time.NewTimer(next)
+		select {
+		case <-a.updates.wake:
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		t.Stop()
+	}
+}
+
+// offerAll offers what the documents want and the rollouts let this device begin; it says when to look again.
+func (a *Agent) offerAll(now time.Time) time.Duration {
+	u, next := a.updates, time.Minute
+	self := desired.Self{ID: a.conf.Device.ID, Labels: a.conf.Device.Labels}
+	waiting := map[string]desired.Decision{}
+	for _, w := range u.desired.Resolved().Models {
+		d := desired.Decide(w.Rollout, self, now, clock.Now().Sync)
+		if d.Verdict != desired.Apply {
+			waiting[w.Slot] = d
+			if !d.Next.IsZero() {
+				next = min(next, max(time.Second, d.Next.Sub(now)))
+			}
+			continue
+		}
+		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: time.Duration(w.Shadow), Probation: time.Duration(w.Probation)}
+		if wish.Shadow == 0 {
+			wish.Shadow = a.conf.Repository.Shadow
+		}
+		if wish.Probation == 0 {
+			wish.Probation = a.conf.Repository.Probation
+		}
+		if err := u.models.Offer(w.Slot, wish); err != nil {
+			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: err.Error()}
+		}
+	}
+	u.mu.Lock()
+	u.waiting = waiting
+	u.mu.Unlock()
+	a.changed()
+	return next
+}
+
+// watchModels feeds the meter with what observations do not say. It is called once a second, without a.mu.
+func (a *Agent) watchModels(s vision.ClientStats) {
+	u := a.updates
+	if u == nil {
+		return
+	}
+	for _, m := range a.conf.Models {
+		if why := a.vision.CandidateLost(m.Slot); why != "" {
+			u.meter.LostCandidate(m.Slot, why, !strings.HasPrefix(why, "heron-vision was replaced meanwhile"))
+		}
+	}
+	for _, r := range s.Refusals {
+		if r.Code == inference.CodeDigest || r.Code == inference.CodeBundle {
+			_ = u.models.Damaged(r.Slot) // the only error is a slot that is not there
+		}
+	}
+	if s.Restarts > u.lostSeen {
+		u.lostSeen = s.Restarts
+		if s.LastSlot != "" {
+			u.meter.LostProcess(s.LastSlot, s.LastReason)
+		}
+	}
+}
+
+// look is what a model's judge wants to know of one answer.
+func lookOf(top []inference.Score, latency float64, failed string) models.Look {
+	l := models.Look{LatencyMS: latency, Failed: failed != "", NotFinite: strings.Contains(failed, "not finite") || strings.Contains(failed, "NaN")}
+	if len(top) > 0 {
+		l.Label, l.Score = top[0].Label, top[0].Score
+	}
+	return l
+}
+
+// compared takes what a candidate said beside the live model.
+func (a *Agent) compared(s vision.Shadow) {
+	if a.updates != nil {
+		a.updates.meter.Compared(s.Slot, lookOf(s.Live, s.LiveMS, ""), lookOf(s.Top, s.LatMS, s.Error))
+	}
+}
+
+// loopback says whether a URL's host is this machine.
+func loopback(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -136,8 +136,25 @@ PY
 part_test() {
   command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null || install "Mosquitto" mosquitto mosquitto-clients
   command -v strace >/dev/null || install "strace" strace
+  [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || install "nginx" nginx-light
+  command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || install "Python's venv" python3-venv
+  python_tuf
   /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null && has_file "/usr/lib/*/gstreamer-1.0/libgstx264.so" && command -v gst-inspect-1.0 >/dev/null ||
     install "an RTSP server (GStreamer's)" python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad gstreamer1.0-tools
+}
+
+# python_tuf is the other implementation that the signed repository is tried against. Without it two tests are skipped, and say so.
+python_tuf() {
+  local dir=$CACHE/tuf-7.0.1 start=$SECONDS
+  [ -x "$dir/bin/python" ] && return
+  echo "set-up: fetching python-tuf 7.0.1 …"
+  rm -rf "$dir.new" "$dir"
+  if python3 -m venv "$dir.new" >>"$LOG" 2>&1 && "$dir.new/bin/pip" install -q --disable-pip-version-check tuf==7.0.1 'securesystemslib[crypto]' >>"$LOG" 2>&1; then
+    mv "$dir.new" "$dir"
+    echo "set-up: python-tuf fetched in $((SECONDS - start)) s"
+  else
+    echo "set-up: python-tuf could not be fetched (see $LOG); its two tests will be skipped"
+  fi
 }
 
 part_bench() {

@@ -13,6 +13,9 @@ if [ -z "${HERON_TESTDATA:-}" ] && [ -d "$ROOT/../shared/testdata" ]; then
   export HERON_TESTDATA
 fi
 
+# The other implementation of signed repositories, where the set-up could fetch it.
+[ -n "${HERON_TEST_PYTHON:-}" ] || [ ! -x "$CACHE/tuf-7.0.1/bin/python" ] || export HERON_TEST_PYTHON=$CACHE/tuf-7.0.1/bin/python
+
 bad=0
 tiers=()
 

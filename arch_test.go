@@ -64,7 +64,7 @@ var address = map[string][]string{
 	"github.com/yalue/onnxruntime_go":       {"inference/onnx"},
 	"github.com/sigstore/sigstore":          {"sync/repo"}, // the signer that go-tuf asks for
 	"github.com/theupdateframework/go-tuf":  {"sync/trust", "sync/repo"},
-	"golang.org/x/crypto":                   {"sync/repo"}, // scrypt, for keys under a passphrase
+	"golang.org/x/crypto":                   {"sync/repo"},                  // scrypt, for keys under a passphrase
 	"go.etcd.io/bbolt":                      {"sync/outbox", "sync/models"}, // decision 0009
 	"gocv.io/x/gocv":                        {"camera/opencv"},
 	"golang.org/x/image":                    {"camera/replay"}, // decision 0003

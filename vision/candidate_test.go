@@ -188,4 +188,3 @@ func TestFault_M9_HundredSwaps(t *testing.T) {
 		}
 	}
 }
-

@@ -40,6 +40,7 @@ func TestFault_R5_ServiceOnAThrottledBoard(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for half a minute of quiet")
 	}
+	t.Parallel()
 	sys := t.TempDir()
 	f := newField(t, nobody, "testcard:?width=64&height=48&fps=50")
 	board := func(name, text string) { field{dir: sys}.write(t, name, text) }
@@ -47,7 +48,7 @@ func TestFault_R5_ServiceOnAThrottledBoard(t *testing.T) {
 	board(word, "0\n")
 	board("class/thermal/thermal_zone0/type", "cpu-thermal\n")
 	board("class/thermal/thermal_zone0/temp", "61234\n")
-	t.Setenv("HERON_SYSFS", sys)
+	f.env = []string{"HERON_SYSFS=" + sys}
 	svc := f.start(t)
 	s := f.until(t, "classifies", classifying)
 	if s.Board.Hottest == nil || *s.Board.Hottest != 61.234 || s.Board.Throttled == nil || *s.Board.Throttled || s.Cameras[0].FPSNow != 20 || s.Cameras[0].FPSWanted != 20 {

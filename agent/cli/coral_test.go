@@ -26,6 +26,7 @@ type coral struct {
 // newCoral makes a device with one camera and one model that runs on the stick or, without it, on the CPU.
 func newCoral(t *testing.T) *coral {
 	t.Helper()
+	t.Parallel()
 	root, err := filepath.Abs("../..")
 	must(t, err)
 	program := filepath.Join(root, "bin/heron-vision")
@@ -62,7 +63,7 @@ func newCoral(t *testing.T) *coral {
 	text := strings.ReplaceAll(string(b), "bundle: bundle", "bundle: coral")
 	c.write(t, "heron.yaml", strings.ReplaceAll(text, fmt.Sprintf("command: %q", os.Args[0]), fmt.Sprintf("command: %q, engine_retry: 100ms", program)))
 	for k, v := range map[string]string{"HERON_EDGETPU_LIB": double, "HERON_DOUBLE": c.control, "HERON_DOUBLE_SEES": "/sys/bus/usb/devices/2-1", "HERON_SYSFS": c.sysfs} {
-		t.Setenv(k, v)
+		c.env = append(c.env, k+"="+v)
 	}
 	c.plug()
 	return c

@@ -86,6 +86,7 @@ func heron(t *testing.T, args ...string) (out, errOut string, code int) {
 // field is a device in a folder of its own: pictures, a scripted model, a configuration.
 type field struct {
 	dir, conf, page string
+	env             []string // of its service, beside this process's own
 }
 
 func newField(t *testing.T, broker, source string) field {
@@ -161,6 +162,7 @@ type service struct {
 func (f field) start(t *testing.T, args ...string) *service {
 	t.Helper()
 	s := &service{Cmd: command(append([]string{"run", "--config", f.conf}, args...)...), log: &lockedBuffer{}}
+	s.Env = append(s.Env, f.env...)
 	s.Stdout, s.Stderr = s.log, s.log
 	if err := s.Start(); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ func newCloud(t *testing.T) (*cloud.Broker, *cloud.Ledger) {
 }
 
 func TestOutageWithTwoKillsLosesNoSequenceNumber(t *testing.T) {
+	t.Parallel()
 	b, ledger := newCloud(t)
 	f := newField(t, b.URL(), "pictures:pictures?loop=true")
 	s := f.start(t)

@@ -35,6 +35,7 @@ type Options struct {
 	UntilDrained bool                     // end with nil when all sources have ended and all is delivered
 	Observe      func(vision.Observation) // also told of every observation; must not block
 	Level        *slog.LevelVar           // of Log; nil: it cannot be changed while running
+	Settings     *Settings                // where the configuration comes from; nil: it cannot be changed from afar
 }
 
 // Agent is one running Heron.
@@ -84,6 +85,10 @@ func New(conf Config, opt Options) (*Agent, error) {
 			return nil, err
 		}
 	}
+	if opt.Level != nil {
+		_ = opt.Level.UnmarshalText([]byte(conf.Log.Level)) // validated; what a command set ends with the run
+	}
+	opt.Settings.bind(a)
 	return a, nil
 }
 

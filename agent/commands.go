@@ -115,10 +115,7 @@ func (a *Agent) restart(_ context.Context, args json.RawMessage, _ func(string, 
 	if err := arguments(args, &struct{}{}); err != nil {
 		return nil, err
 	}
-	select {
-	case a.again <- struct{}{}:
-	default: // asked for already
-	}
+	a.restartSoon()
 	return nil, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"heron/agent/board"
+	"heron/sync/message"
 	"heron/sync/outbox"
 	"heron/sync/uplink"
 	"heron/vision"
@@ -40,7 +41,8 @@ type facts struct {
 	reopened map[string]time.Time // camera → when it was last opened anew
 	troubles []board.Trouble      // of the board
 	orders   []board.Order        // rates that it allows
-	fullAt   time.Time            // when the outbox last dropped records because it was full
+	config   *message.ReportedConfig
+	fullAt   time.Time // when the outbox last dropped records because it was full
 }
 
 // grace is how long a part may take to start, or the link to be away, before that is worth a reason.
@@ -61,6 +63,7 @@ func assess(f facts) (state string, reasons []reason) {
 	reasons = append(reasons, assessOutbox(f)...)
 	reasons = append(reasons, assessUplink(f)...)
 	reasons = append(reasons, assessBoard(f)...)
+	reasons = append(reasons, assessConfig(f.config)...)
 	state = stateOK
 	if len(reasons) > 0 {
 		state = stateDegraded
@@ -155,6 +158,21 @@ func assessUplink(f facts) []reason {
 		return []reason{{Code: "link-refused", Severity: "critical", Text: "the broker does not let us in: " + u.Reason, NextStep: "check uplink.credentials and the broker's access list"}}
 	case u.State != "online" && f.now.Sub(u.Since) > grace:
 		return []reason{{Code: "link-down", Severity: "warning", Text: "no link to the broker: " + u.Reason, NextStep: "results are kept and sent later; check the network if this lasts"}}
+	}
+	return nil
+}
+
+// assessConfig is about the newest change to the settings from afar.
+func assessConfig(c *message.ReportedConfig) []reason {
+	const next = "correct the patch and raise config.rev in the desired document; until then the settings from before hold"
+	switch {
+	case c == nil:
+	case c.State == message.ConfigReverted:
+		return []reason{{Code: "config-reverted", Severity: "warning", Text: fmt.Sprintf("the settings of rev %d were taken back: %s", c.Rev, c.Error), NextStep: next}}
+	case c.State == message.ConfigRefused:
+		return []reason{{Code: "config-refused", Severity: "warning", Text: fmt.Sprintf("the settings of rev %d were not taken: %s", c.Rev, c.Error), NextStep: next}}
+	case c.State == message.ConfigApplied && c.Error != "": // the file was changed by hand since
+		return []reason{{Code: "config-refused", Severity: "warning", Text: fmt.Sprintf("the settings of rev %d no longer fit the device's own: %s", c.Rev, c.Error), NextStep: next}}
 	}
 	return nil
 }

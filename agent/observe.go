@@ -145,7 +145,7 @@ func (a *Agent) look(now message.Stamp) {
 
 // gather copies the counters that assess judges.
 func (a *Agent) gather(now time.Time) facts {
-	f := facts{now: now, started: a.started, cameras: a.conf.Cameras, models: a.conf.Models, linked: a.uplink != nil, outbox: a.outbox.Stats(), vision: a.visionStats()}
+	f := facts{now: now, started: a.started, cameras: a.conf.Cameras, models: a.conf.Models, linked: a.uplink != nil, outbox: a.outbox.Stats(), vision: a.visionStats(), config: a.opt.Settings.report()}
 	if a.uplink != nil {
 		f.uplink = a.uplink.Stats()
 	}

@@ -19,7 +19,7 @@ func (a *Agent) reported() *message.Reported {
 		return nil
 	}
 	u.mu.Lock()
-	r := &message.Reported{V: 1, Rev: u.desired.Rev(desired.Device), GroupRev: u.desired.Rev(desired.Group), Error: u.problem}
+	r := &message.Reported{V: 1, Rev: u.desired.Rev(desired.Device), GroupRev: u.desired.Rev(desired.Group), Error: u.problem, Config: a.opt.Settings.report()}
 	waiting := u.waiting
 	u.mu.Unlock()
 	wants := map[string]desired.Want{}

@@ -74,7 +74,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ticks := start(ctx, "clockwork", ended, a.tick)
 	looks := start(ctx, "look at the engines", ended, a.lookAtEngines)
 	fit := start(ctx, "board", ended, a.adapt)
-	more := a.startUpdates(ctx, ended)
+	more := append(a.startUpdates(ctx, ended), start(ctx, "local orders", ended, a.control))
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)
@@ -191,10 +191,14 @@ func (a *Agent) closeBooks() {
 	}
 }
 
-// startUpdates starts what brings models and does commands.
+// startUpdates starts what brings models, does commands, and takes back settings.
 func (a *Agent) startUpdates(ctx context.Context, ended chan<- *part) []*part {
-	if a.updates == nil {
-		return nil
+	var parts []*part
+	if a.opt.Settings != nil {
+		parts = append(parts, start(ctx, "settings", ended, a.watchSettings))
 	}
-	return []*part{start(ctx, "models", ended, a.updates.models.Run), start(ctx, "wishes", ended, a.reconcile), start(ctx, "commands", ended, a.updates.commands.Run)}
+	if a.updates == nil {
+		return parts
+	}
+	return append(parts, start(ctx, "models", ended, a.updates.models.Run), start(ctx, "wishes", ended, a.reconcile), start(ctx, "commands", ended, a.updates.commands.Run))
 }

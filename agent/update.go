@@ -321,9 +321,11 @@ func (a *Agent) reconcile(ctx context.Context) error {
 // offerAll offers what the documents want and the rollouts let this device begin; it says when to look again.
 func (a *Agent) offerAll(now time.Time) time.Duration {
 	u, next := a.updates, time.Minute
+	wanted := u.desired.Resolved()
+	a.opt.Settings.offer(wanted.Config)
 	self := desired.Self{ID: a.conf.Device.ID, Labels: a.conf.Device.Labels}
 	waiting := map[string]desired.Decision{}
-	for _, w := range u.desired.Resolved().Models {
+	for _, w := range wanted.Models {
 		d := desired.Decide(w.Rollout, self, now, clock.Now().Sync)
 		if d.Verdict != desired.Apply {
 			waiting[w.Slot] = d

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,23 +22,32 @@ func (a *app) runCommand() *cobra.Command {
 				return err
 			}
 			log, level := newLog(conf.Log, a.errOut)
-			for {
-				ag, err := agent.New(*conf, agent.Options{Version: Version(), Log: log, Level: level, UntilDrained: untilDrained})
-				if err != nil {
-					return err
-				}
-				err = ag.Run(c.Context())
-				switch {
-				case errors.Is(err, agent.ErrRestart):
-					log.Info("starting anew, as it was asked for")
-					continue
-				case errors.Is(err, agent.ErrListen):
-					return &codedError{exitUsage, err}
-				}
-				return err
+			err = serve(c.Context(), *conf, agent.Options{Version: Version(), Log: log, Level: level, UntilDrained: untilDrained}, 0)
+			if errors.Is(err, agent.ErrListen) {
+				return &codedError{exitUsage, err}
 			}
+			return err
 		},
 	}
 	c.Flags().BoolVar(&untilDrained, "until-drained", false, "end with 0 when every source has ended and everything is delivered")
 	return c
+}
+
+// serve runs one agent after the other, for as long as each asks for the next. probation is that of settings from afar; 0: the usual.
+func serve(ctx context.Context, conf agent.Config, opt agent.Options, probation time.Duration) error {
+	settings, err := agent.OpenSettings(conf, opt.Log, probation)
+	if err != nil {
+		return err
+	}
+	opt.Settings = settings
+	for {
+		ag, err := agent.New(settings.Config(), opt)
+		if err != nil {
+			return err
+		}
+		if err = ag.Run(ctx); !errors.Is(err, agent.ErrRestart) {
+			return err
+		}
+		opt.Log.Info("starting anew, as it was asked for")
+	}
 }

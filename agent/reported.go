@@ -138,7 +138,7 @@ func (a *Agent) updateViews(s *status.Snapshot) {
 			if slot.Slot != s.Models[i].Slot {
 				continue
 			}
-			up := &status.Update{Step: slot.Step, Percent: slot.Percent, Target: slot.Target, Decision: slot.Decision, Reason: slot.Error, Rev: slot.Rev}
+			up := &status.Update{Step: slot.Step, Percent: slot.Percent, Target: slot.Target, Decision: slot.Decision, Reason: slot.Error, Rev: slot.Rev, HoldUntil: a.holdUntil()}
 			if up.Target == "" && slot.Staged != nil {
 				up.Target = slot.Staged.Target
 			}

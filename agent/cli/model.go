@@ -21,9 +21,10 @@ import (
 const manifestName = "manifest.json"
 
 func (a *app) modelCommand() *cobra.Command {
-	c := &cobra.Command{Use: "model", Short: "Model bundles: begin one from a model file, pack, inspect, verify", Args: args(cobra.NoArgs),
+	c := &cobra.Command{Use: "model", Short: "Model bundles: begin one from a model file, pack, inspect, verify; and the models of this device", Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(a.modelInit(), a.modelPack(), a.modelInspect(), a.modelVerify(), a.modelSchema())
+	c.AddCommand(a.modelServiceCommands()...)
 	return c
 }
 

@@ -246,7 +246,7 @@ func (p *plugin) modelActivate(ctx context.Context, file, slot string) error {
 	if err != nil {
 		return pluginError(thinedge.ExitFailed, "install: %w", err)
 	}
-	root.SetArgs([]string{"model", "activate", file, "--slot", slot, "--config", p.app.configPath})
+	root.SetArgs([]string{"model", "activate", file, "--slot", slot, "--until-live", "--config", p.app.configPath}) // thin-edge.io has less patience than a probation lasts
 	root.SetOut(in.out)
 	root.SetErr(in.errOut)
 	err = root.ExecuteContext(ctx)
@@ -254,7 +254,7 @@ func (p *plugin) modelActivate(ctx context.Context, file, slot string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &coded) && coded.code == exitUnreachable:
+	case ctx.Err() != nil, errors.As(err, &coded) && coded.code == exitUnreachable:
 		return pluginError(thinedge.ExitRetry, "%w", err)
 	}
 	return pluginError(thinedge.ExitFailed, "%w", err)

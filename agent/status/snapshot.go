@@ -134,6 +134,8 @@ type Update struct {
 	Decision string `json:"decision,omitempty"` // at waiting: for what
 	Reason   string `json:"reason,omitempty"`
 	Previous string `json:"previous,omitempty"`
+
+	HoldUntil time.Time `json:"hold_until,omitzero"` // a technician keeps everything as it is
 }
 
 // Standby is an engine that a model should rather run on, and why it does not.

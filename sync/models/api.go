@@ -81,7 +81,7 @@ func (m *Manager) Offer(name string, w Wish) error {
 }
 
 // Activate brings a bundle from a file on this device the same way, but for the signed metadata. It must be allowed by Config.Unsigned.
-func (m *Manager) Activate(name, path string, shadow, probation time.Duration) error {
+func (m *Manager) Activate(name, path, who string, shadow, probation time.Duration) error {
 	if !m.cfg.Unsigned {
 		return fmt.Errorf("activate %s: unsigned bundles are not allowed on this device; allow them in its configuration, or push a signed one", path)
 	}
@@ -89,7 +89,7 @@ func (m *Manager) Activate(name, path string, shadow, probation time.Duration) e
 	if err != nil {
 		return fmt.Errorf("activate %s: %w", path, err)
 	}
-	w := Wish{Target: "file:" + strings.Map(plain, filepath.Base(abs)), Who: "technician", Shadow: shadow, Probation: probation, File: abs}
+	w := Wish{Target: "file:" + strings.Map(plain, filepath.Base(abs)), Who: who, Shadow: shadow, Probation: probation, File: abs}
 	return m.order(name, func(s *slot) error {
 		if err := w.validate(); err != nil {
 			return fmt.Errorf("activate %s: %w", path, err)

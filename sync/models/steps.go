@@ -122,7 +122,7 @@ func (s *slot) notNow(w Wish) string {
 	switch {
 	case held > 0:
 		return fmt.Sprintf("on hold for another %v", held.Round(time.Minute))
-	case w.Who == "technician":
+	case strings.HasPrefix(w.Who, "technician"):
 	case now.Before(w.NotBefore):
 		return "not before " + w.NotBefore.Format(time.RFC3339)
 	default:

@@ -249,14 +249,14 @@ func TestAFileFromAStick(t *testing.T) {
 		w := newWorld(t)
 		cfg := w.config(dir)
 		d := w.start(cfg, nil)
-		if err := d.Activate("main", stick, 0, 0); err == nil || !strings.Contains(err.Error(), "not allowed") {
+		if err := d.Activate("main", stick, "technician", 0, 0); err == nil || !strings.Contains(err.Error(), "not allowed") {
 			t.Errorf("got %v", err)
 		}
 		d.stop()
 		cfg.Unsigned = true
 		d = w.start(cfg, nil)
 		defer d.stop()
-		if err := d.Activate("main", stick, 0, time.Minute); err != nil {
+		if err := d.Activate("main", stick, "technician", 0, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		s := d.until("it runs", time.Hour, ended(StepConfirmed, "file:b.tar.zst"))

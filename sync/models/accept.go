@@ -24,6 +24,17 @@ type Acceptance struct {
 type Custom struct {
 	Unpacked   int64      `json:"unpacked,omitempty"` // bytes of all files; absent: four times the archive is reserved, and is the limit
 	Acceptance Acceptance `json:"acceptance,omitzero"`
+	Manifest   string     `json:"manifest,omitempty"` // SHA-256 of manifest.json, hex: what a patch must come to
+	Deltas     []Delta    `json:"deltas,omitempty"`
+}
+
+// SignedManifest is the digest of manifest.json in a target's custom data, or empty: without it there are no patches.
+func SignedManifest(custom json.RawMessage) string {
+	c, _ := parseCustom(custom) // told when the room is made
+	if !isDigest(c.Manifest) {
+		return ""
+	}
+	return c.Manifest
 }
 
 // Bounds on judging: fewer frames say nothing.

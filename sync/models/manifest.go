@@ -29,6 +29,7 @@ type manifest struct {
 		RSSMB     float64 `json:"rss_mb"`
 	} `json:"budget"`
 	digest string
+	size   int64 // bytes of manifest.json itself
 }
 
 type manifestFile struct {
@@ -61,8 +62,12 @@ func readManifest(root *os.Root, want string) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseManifest(b, want)
+}
+
+func parseManifest(b []byte, want string) (*manifest, error) {
 	sum := sha256.Sum256(b)
-	m := &manifest{digest: hex.EncodeToString(sum[:])}
+	m := &manifest{digest: hex.EncodeToString(sum[:]), size: int64(len(b))}
 	if want != "" && m.digest != want {
 		return nil, fmt.Errorf("%s is another: its digest is %s…, expected %s…", manifestName, m.digest[:12], want[:min(12, len(want))])
 	}

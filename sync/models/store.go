@@ -129,7 +129,11 @@ func (s *store) verify(ctx context.Context, o Offer, unpacked int64) (*manifest,
 		if !isDigest(o.Manifest) {
 			return nil, errors.New("a bundle made by a patch needs the signed digest of its manifest")
 		}
-		return checkFolder(path, o.Manifest, false)
+		m, err := checkFolder(path, o.Manifest, false)
+		if err != nil {
+			return nil, &notSigned{"what a patch made is not what was signed: " + err.Error()}
+		}
+		return m, nil
 	}
 	if err := os.RemoveAll(aside); err != nil {
 		return nil, fmt.Errorf("clear the place to unpack into: %w", err)

@@ -25,6 +25,7 @@ type Result struct {
 	NewKeys   []string  `json:"new_keys,omitempty"`
 	Missing   []Missing `json:"missing,omitempty"` // why it is staged and not published
 	Note      string    `json:"note,omitempty"`
+	Notes     []string  `json:"notes,omitempty"` // of the patches of a bundle
 }
 
 // Missing are the signatures that a staged role still waits for.

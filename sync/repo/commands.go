@@ -3,13 +3,11 @@ package repo
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,51 +96,6 @@ func (r *Repo) newKey(c *change, role string) (*key, error) {
 		c.result.NewKeys = append(c.result.NewKeys, k.file.Name)
 	}
 	return k, err
-}
-
-// Add signs a bundle as a target of its family. custom is signed with it and may be nil. A family that is new gets a key and a
-// delegation of its own. A version that exists is never replaced: the same bytes are nothing to do, others are refused.
-func (r *Repo) Add(file, name string, custom json.RawMessage) (Result, error) {
-	if !targetName.MatchString(name) {
-		return Result{}, fmt.Errorf("target %q: it must be FAMILY/VERSION, such as bottles/1.4.2", name)
-	}
-	family, version, _ := strings.Cut(name, "/")
-	if err := checkFamily(family); err != nil {
-		return Result{}, err
-	}
-	if custom != nil && !json.Valid(custom) {
-		return Result{}, errors.New("the custom part is not JSON")
-	}
-	size, sum, err := measure(file)
-	if err != nil {
-		return Result{}, err
-	}
-	c, err := r.begin()
-	if err != nil {
-		return Result{}, err
-	}
-	if old := c.targets[family]; old != nil {
-		if t := old.Signed.Targets[name]; t != nil {
-			if t.Length == size && bytes.Equal(t.Hashes["sha256"], sum) {
-				c.result.Note = name + " is published already, with these very bytes"
-				return c.result, nil
-			}
-			return c.result, fmt.Errorf("%s exists with other bytes (SHA-256 %s…); a version is never replaced: give this one a new number", name, t.Hashes["sha256"].String()[:12])
-		}
-	} else if err := r.delegate(c, family); err != nil {
-		return c.result, err
-	}
-	t := &metadata.TargetFiles{Length: size, Hashes: metadata.Hashes{"sha256": sum}, Path: name}
-	if custom != nil {
-		t.Custom = &custom
-	}
-	r.editTargets(c, family).Targets[name] = t
-	if !r.conf.DryRun { // nothing points at it until it is signed
-		if err := r.copyIn(file, path.Join(family, hex.EncodeToString(sum)+"."+version), size, sum); err != nil {
-			return c.result, err
-		}
-	}
-	return r.finish(c, false)
 }
 
 // delegate gives a family its own key and its own names.

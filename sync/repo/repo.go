@@ -147,6 +147,9 @@ var familyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 // targetName is FAMILY/VERSION.
 var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
 
+// besideName is a target that is signed beside a bundle: two versions fit into it.
+var besideName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,143}$`)
+
 func checkFamily(name string) error {
 	switch {
 	case !familyName.MatchString(name):

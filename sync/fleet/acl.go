@@ -7,7 +7,7 @@ import (
 
 // What a device may write below its own topic, and read; and what it may read of its group's.
 func deviceTopics() (write, read []string) {
-	return []string{"state", "info", "reported", "t/+", "h/+", "res/+/+"}, []string{"desired", "ack", "cmd/+/+"}
+	return []string{"state", "info", "reported", "t/+", "h/+", "res/+/+", "ha/+"}, []string{"desired", "ack", "cmd/+/+"}
 }
 
 // MosquittoACL is the part of a device in the broker's acl_file; its user name is its id.

@@ -68,30 +68,6 @@ func (a *app) repoInit(f *repoFlags) *cobra.Command {
 	return c
 }
 
-func (a *app) repoAdd(f *repoFlags) *cobra.Command {
-	var as, customFile string
-	c := &cobra.Command{Use: "add BUNDLE.tar.zst", Short: "Sign a bundle as a target of its family", Args: args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, list []string) error {
-			name, err := as, error(nil)
-			if name == "" {
-				name, err = repo.NameOf(list[0])
-			}
-			if err != nil {
-				return usage("add: %v", err)
-			}
-			var custom json.RawMessage
-			if customFile != "" {
-				if custom, err = os.ReadFile(customFile); err != nil {
-					return err
-				}
-			}
-			return a.withRepo(f, func(r *repo.Repo) (repo.Result, error) { return r.Add(list[0], name, custom) })
-		}}
-	c.Flags().StringVar(&as, "as", "", "the target's name, `FAMILY/VERSION` (default: from the file name, FAMILY-VERSION.tar.zst)")
-	c.Flags().StringVar(&customFile, "custom", "", "a JSON `file` to sign with the target")
-	return c
-}
-
 func (a *app) repoSign(f *repoFlags) *cobra.Command {
 	var discard bool
 	c := &cobra.Command{Use: "sign", Short: "Add your signature to what waits for more than one; publishes it when they are enough", Args: args(cobra.NoArgs),
@@ -229,6 +205,9 @@ func (a *app) printRepo(f *repoFlags, res repo.Result) error {
 	}
 	if len(res.Changed) > 0 {
 		fmt.Fprintf(w, "%s %s\n", verb, strings.Join(res.Changed, ", "))
+	}
+	for _, n := range res.Notes {
+		fmt.Fprintln(w, n)
 	}
 	for _, m := range res.Missing {
 		fmt.Fprintf(w, "%s needs %d more of: %s\n", m.Role, m.Need, strings.Join(m.From, ", "))

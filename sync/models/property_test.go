@@ -64,8 +64,8 @@ func (f fate) Fatalf(s string, a ...any) { f.Errorf(s, a...) }
 func happen(t *testing.T, archives map[string][]byte, dir string, list []event) (failed []string) {
 	w := newWorldOf(fate{t, &failed}, archives)
 	cfg := w.config(dir)
-	var shift time.Duration
-	cfg.Now = func() time.Time { return time.Now().Add(shift) }
+	var shift atomic.Int64 // nanoseconds that the wall clock is off
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
 	l := &randomLife{world: w, cfg: cfg, shift: &shift}
 	l.begin()
 	for i, e := range list {
@@ -84,7 +84,7 @@ type randomLife struct {
 	rev     int64
 	crashAt atomic.Int64 // points until a crash; 0: none
 	dead    chan struct{}
-	shift   *time.Duration
+	shift *atomic.Int64
 }
 
 func (l *randomLife) begin() {
@@ -167,7 +167,7 @@ func (l *randomLife) event(e event) {
 	case "exchange works":
 		set(func() { w.replaceErr = nil })
 	case "clock":
-		set(func() { *l.shift = []time.Duration{0, -20 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour}[e.n%3] })
+		set(func() { l.shift.Store(int64([]time.Duration{0, -20 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour}[e.n%3] })))
 	}
 }
 

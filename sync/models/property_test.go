@@ -84,7 +84,7 @@ type randomLife struct {
 	rev     int64
 	crashAt atomic.Int64 // points until a crash; 0: none
 	dead    chan struct{}
-	shift *atomic.Int64
+	shift   *atomic.Int64
 }
 
 func (l *randomLife) begin() {
@@ -167,7 +167,9 @@ func (l *randomLife) event(e event) {
 	case "exchange works":
 		set(func() { w.replaceErr = nil })
 	case "clock":
-		set(func() { l.shift.Store(int64([]time.Duration{0, -20 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour}[e.n%3] })))
+		set(func() {
+			l.shift.Store(int64([]time.Duration{0, -20 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour}[e.n%3]))
+		})
 	}
 }
 

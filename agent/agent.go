@@ -52,6 +52,7 @@ type Agent struct {
 
 	adapters *adapters     // nil: none
 	updates  *updates      // nil: models come with the configuration only
+	orders   *orders       // nil: there is nobody to give any
 	again    chan struct{} // one token: a restart was asked for
 
 	unpacked []vision.Refused    // archives that could not be unpacked
@@ -80,7 +81,7 @@ func New(conf Config, opt Options) (*Agent, error) {
 	for _, m := range conf.Models {
 		a.slots[m.Slot] = &slotView{}
 	}
-	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUpdates, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
+	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUpdates, a.buildOrders, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
 		if err := build(); err != nil {
 			return nil, err
 		}
@@ -130,15 +131,11 @@ func (a *Agent) buildUplink() (err error) {
 	a.buildAdapters()
 	u.Documents = a.documents
 	u.Subscribe = a.adapters.subscriptions()
-	if a.updates != nil {
-		u.Subscribe = append(u.Subscribe, "desired", "_all/desired", "cmd/#")
-		if a.adapters != nil {
-			a.adapters.reported = a.reported
-		}
+	u.Subscribe = append(u.Subscribe, "desired", "_all/desired", "cmd/#")
+	if a.updates != nil && a.adapters != nil {
+		a.adapters.reported = a.reported
 	}
-	if len(u.Subscribe) > 0 {
-		u.Handle = a.handle
-	}
+	u.Handle = a.handle
 	a.uplink, err = uplink.New(u, a.outbox)
 	return err
 }

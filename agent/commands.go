@@ -30,7 +30,7 @@ func (a *Agent) registerCommands() error {
 		{Type: "log-level", Do: a.logLevel},
 		{Type: "camera-test", Do: a.cameraTest, Deadline: time.Minute},
 	} {
-		if err := a.updates.commands.Register(act); err != nil {
+		if err := a.orders.commands.Register(act); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (a *Agent) ping(_ context.Context, args json.RawMessage, _ func(string, int
 
 // upload is where a file goes: by HTTPS PUT to a host that the repository's settings name.
 func (a *Agent) upload(ctx context.Context, url, kind string, body []byte) (any, error) {
-	if a.updates.fetch == nil {
+	if a.updates == nil || a.updates.fetch == nil {
 		return nil, command.Error{Code: "no-repository", Message: "uploads need repository.url, and repository.hosts for other hosts"}
 	}
 	if url == "" {
@@ -95,7 +95,7 @@ func (a *Agent) sendDiag(ctx context.Context, args json.RawMessage, progress fun
 	if err := arguments(args, &in); err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(map[string]any{"status": a.Snapshot(), "info": a.info(), "reported": a.reported(), "commands": a.updates.commands.Stats(),
+	b, err := json.MarshalIndent(map[string]any{"status": a.Snapshot(), "info": a.info(), "reported": a.reported(), "commands": a.orders.commands.Stats(),
 		"fetch": a.fetchStats(), "made": time.Now().UTC()}, "", " ")
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (a *Agent) sendDiag(ctx context.Context, args json.RawMessage, progress fun
 }
 
 func (a *Agent) fetchStats() any {
-	if a.updates.fetch == nil {
+	if a.updates == nil || a.updates.fetch == nil {
 		return nil
 	}
 	return a.updates.fetch.Stats()
@@ -138,6 +138,9 @@ func (a *Agent) rollbackModel(_ context.Context, args json.RawMessage, _ func(st
 	}{Slot: a.conf.Models[0].Slot}
 	if err := arguments(args, &in); err != nil {
 		return nil, err
+	}
+	if a.updates == nil {
+		return nil, command.Error{Code: "no-repository", Message: errNoRepository.Error()}
 	}
 	return nil, a.updates.models.Rollback(in.Slot, "fleet")
 }

@@ -14,20 +14,20 @@ import (
 
 // reported is what this device says of what it runs.
 func (a *Agent) reported() *message.Reported {
-	u := a.updates
-	if u == nil {
+	o, u := a.orders, a.updates
+	if o == nil {
 		return nil
 	}
-	u.mu.Lock()
-	r := &message.Reported{V: 1, Rev: u.desired.Rev(desired.Device), GroupRev: u.desired.Rev(desired.Group), Error: u.problem, Config: a.opt.Settings.report()}
-	waiting := u.waiting
-	u.mu.Unlock()
+	o.mu.Lock()
+	r := &message.Reported{V: 1, Rev: o.desired.Rev(desired.Device), GroupRev: o.desired.Rev(desired.Group), Error: o.problem, Slots: []message.ReportedSlot{}, Config: a.opt.Settings.report()}
+	waiting := o.waiting
+	o.mu.Unlock()
 	wants := map[string]desired.Want{}
-	for _, w := range u.desired.Resolved().Models {
+	for _, w := range o.desired.Resolved().Models {
 		wants[w.Slot] = w
 	}
-	refused := u.models.Refused()
-	for _, s := range u.models.State() {
+	refused, states, held := u.now(a.configured)
+	for _, s := range states {
 		out := reportedSlot(s, a.engineOf(s.Slot))
 		if w, ok := wants[s.Slot]; ok {
 			out.Source, out.Rev, out.Target = w.Source, w.Rev, w.Target
@@ -44,10 +44,34 @@ func (a *Agent) reported() *message.Reported {
 		r.At = latest(r.At, out.Since)
 		r.Slots = append(r.Slots, out)
 	}
-	if h := u.models.Held(); h > 0 {
-		r.Hold = &message.Hold{Until: time.Now().Add(h).UTC().Truncate(time.Minute)}
+	if held > 0 {
+		r.Hold = &message.Hold{Until: time.Now().Add(held).UTC().Truncate(time.Minute)}
 	}
 	return r
+}
+
+// now is what the models say of themselves; without a repository they are as configured.
+func (u *updates) now(configured func() []models.SlotState) ([]models.Refused, []models.SlotState, time.Duration) {
+	if u == nil {
+		return nil, configured(), 0
+	}
+	return u.models.Refused(), u.models.State(), u.models.Held()
+}
+
+// configured are the slots as they run when nothing but the configuration says what is in them.
+func (a *Agent) configured() (out []models.SlotState) {
+	running := map[string]string{}
+	for _, s := range a.vision.Stats().Slots {
+		running[s.Slot], _, _ = strings.Cut(s.Model, "#")
+	}
+	for _, m := range a.conf.Models {
+		s := models.SlotState{Slot: m.Slot}
+		if model := running[m.Slot]; model != "" {
+			s.Active = models.Bundle{Dir: m.Bundle, Model: model}
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 func latest(a, b time.Time) time.Time {
@@ -59,6 +83,9 @@ func latest(a, b time.Time) time.Time {
 
 // since1 is since when a slot's step has been what it is: a time that does not change with each look.
 func (u *updates) since1(slot, step string) time.Time {
+	if u == nil { // nothing is ever on its way
+		return time.Time{}
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.steps[slot] != step || u.since[slot].IsZero() {
@@ -129,10 +156,10 @@ func (a *Agent) documents() []uplink.Document {
 
 // updateViews adds to the page what is on its way to each slot.
 func (a *Agent) updateViews(s *status.Snapshot) {
-	r := a.reported()
-	if r == nil {
+	if a.updates == nil {
 		return
 	}
+	r := a.reported()
 	for i := range s.Models {
 		for _, slot := range r.Slots {
 			if slot.Slot != s.Models[i].Slot {

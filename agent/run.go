@@ -197,8 +197,11 @@ func (a *Agent) startUpdates(ctx context.Context, ended chan<- *part) []*part {
 	if a.opt.Settings != nil {
 		parts = append(parts, start(ctx, "settings", ended, a.watchSettings))
 	}
-	if a.updates == nil {
+	if a.updates != nil {
+		parts = append(parts, start(ctx, "models", ended, a.updates.models.Run))
+	}
+	if a.orders == nil {
 		return parts
 	}
-	return append(parts, start(ctx, "models", ended, a.updates.models.Run), start(ctx, "wishes", ended, a.reconcile), start(ctx, "commands", ended, a.updates.commands.Run))
+	return append(parts, start(ctx, "wishes", ended, a.reconcile), start(ctx, "commands", ended, a.orders.commands.Run))
 }

@@ -220,8 +220,8 @@ func (a *Agent) info() message.Info {
 		inUse := slices.ContainsFunc(vs.Slots, func(s vision.SlotStats) bool { return s.Engine == e.Engine })
 		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, InUse: inUse, Version: e.Version, Reason: e.Reason})
 	}
-	if a.updates != nil {
-		i.Commands = a.updates.commands.Types()
+	if a.orders != nil {
+		i.Commands = a.orders.commands.Types()
 	}
 	for _, s := range message.Streams() {
 		i.Schemas[string(s)] = 1

@@ -13,32 +13,23 @@ import (
 	"time"
 
 	"heron/inference"
-	"heron/internal/clock"
 	"heron/internal/fetch"
-	"heron/sync/command"
-	"heron/sync/desired"
 	"heron/sync/message"
 	"heron/sync/models"
 	"heron/sync/trust"
-	"heron/sync/uplink"
 	"heron/vision"
 )
 
-// updates is how this device is told what to run, and gets it: documents and commands from the broker, signed bundles from the repository.
-// nil: no repository is configured, and models come with the configuration.
+// updates is how this device gets what it is to run: signed bundles from the repository, files from its own people.
+// nil: neither is configured, and models come with the configuration.
 type updates struct {
-	models   *models.Manager
-	meter    *models.Meter
-	desired  *desired.Store
-	commands *command.Executor
-	fetch    *fetch.Client // nil: only bundles from this device
-	wake     chan struct{} // one token: documents or labels have changed
+	models *models.Manager
+	meter  *models.Meter
+	fetch  *fetch.Client // nil: only bundles from this device
 
 	mu       sync.Mutex
-	waiting  map[string]desired.Decision // slots whose rollout does not let this device begin
-	problem  string                      // of the last document that could not be taken
-	expired  string                      // why nothing new can be installed
-	since    map[string]time.Time        // of the step that is reported
+	expired  string               // why nothing new can be installed
+	since    map[string]time.Time // of the step that is reported
 	steps    map[string]string
 	lostSeen uint64 // processes lost, as last looked at
 }
@@ -60,7 +51,7 @@ func (a *Agent) buildUpdates() error {
 	if r.URL == "" && !r.Unsigned {
 		return nil
 	}
-	u := &updates{meter: models.NewMeter(), wake: make(chan struct{}, 1), waiting: map[string]desired.Decision{}, since: map[string]time.Time{}, steps: map[string]string{}}
+	u := &updates{meter: models.NewMeter(), since: map[string]time.Time{}, steps: map[string]string{}}
 	src, err := a.buildSource(u)
 	if err != nil {
 		return err
@@ -74,16 +65,8 @@ func (a *Agent) buildUpdates() error {
 	if err != nil {
 		return err
 	}
-	if u.desired, err = desired.Open(a.state("desired.json")); err != nil {
-		a.log.Error("what this device was asked to run was not remembered", "error", err, "next", "the broker says it again at the next connection")
-	}
-	u.commands, err = command.Open(command.Config{Path: a.state("commands.log"), Log: a.log, Audit: func(r message.AuditRecord) { a.outbox.Put(r) },
-		Publish: func(topic string, b []byte) bool { return a.uplink != nil && a.uplink.Publish(topic, b) }})
-	if err != nil {
-		a.log.Error("earlier commands are not remembered", "error", err)
-	}
 	a.updates = u
-	return a.registerCommands()
+	return nil
 }
 
 // source makes models.Source of signed metadata and the client for files.
@@ -267,89 +250,6 @@ func (a *Agent) changed() {
 	if a.uplink != nil {
 		a.uplink.Changed()
 	}
-}
-
-// handle takes a message from the broker.
-func (a *Agent) handle(m uplink.Message) {
-	if a.handleAdapters(m) || a.updates == nil {
-		return
-	}
-	switch m.Topic {
-	case "desired":
-		a.take(desired.Device, m.Payload)
-	case "_all/desired":
-		a.take(desired.Group, m.Payload)
-	default:
-		a.updates.commands.Handle(m.Topic, m.Payload, m.Retained)
-	}
-}
-
-func (a *Agent) take(src string, payload []byte) {
-	u := a.updates
-	news, err := u.desired.Take(src, payload)
-	u.mu.Lock()
-	if u.problem = ""; err != nil {
-		u.problem = fmt.Sprintf("the %s's desired document: %v", src, err)
-		a.log.Warn("a desired document was not taken", "source", src, "error", err)
-	}
-	u.mu.Unlock()
-	if news {
-		select {
-		case u.wake <- struct{}{}:
-		default:
-		}
-	}
-	a.changed()
-}
-
-// reconcile brings what runs to what is wanted, whenever that changes or its time has come.
-func (a *Agent) reconcile(ctx context.Context) error {
-	for {
-		next := a.offerAll(time.Now())
-		t := time.NewTimer(next)
-		select {
-		case <-a.updates.wake:
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		}
-		t.Stop()
-	}
-}
-
-// offerAll offers what the documents want and the rollouts let this device begin; it says when to look again.
-func (a *Agent) offerAll(now time.Time) time.Duration {
-	u, next := a.updates, time.Minute
-	wanted := u.desired.Resolved()
-	a.opt.Settings.offer(wanted.Config)
-	self := desired.Self{ID: a.conf.Device.ID, Labels: a.conf.Device.Labels}
-	waiting := map[string]desired.Decision{}
-	for _, w := range wanted.Models {
-		d := desired.Decide(w.Rollout, self, now, clock.Now().Sync)
-		if d.Verdict != desired.Apply {
-			waiting[w.Slot] = d
-			if !d.Next.IsZero() {
-				next = min(next, max(time.Second, d.Next.Sub(now)))
-			}
-			continue
-		}
-		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: time.Duration(w.Shadow), Probation: time.Duration(w.Probation)}
-		if wish.Shadow == 0 {
-			wish.Shadow = a.conf.Repository.Shadow
-		}
-		if wish.Probation == 0 {
-			wish.Probation = a.conf.Repository.Probation
-		}
-		if err := u.models.Offer(w.Slot, wish); err != nil {
-			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: err.Error()}
-		}
-	}
-	u.mu.Lock()
-	u.waiting = waiting
-	u.mu.Unlock()
-	a.changed()
-	return next
 }
 
 // watchModels feeds the meter with what observations do not say. It is called once a second, without a.mu.

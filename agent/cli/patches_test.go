@@ -29,20 +29,15 @@ type office struct {
 func newOffice(t *testing.T, url string) *office {
 	t.Helper()
 	o := &office{t: t, client: paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID("office"))}
-	wait := func(tk paho.Token) {
-		if !tk.WaitTimeout(10*time.Second) || tk.Error() != nil {
-			t.Fatal(tk.Error())
-		}
-	}
-	wait(o.client.Connect())
+	o.wait(o.client.Connect())
 	t.Cleanup(func() { o.client.Disconnect(10) })
-	wait(o.client.Subscribe("heron/v1/test/dev-1/reported", 1, func(_ paho.Client, m paho.Message) {
+	o.wait(o.client.Subscribe("heron/v1/test/dev-1/reported", 1, func(_ paho.Client, m paho.Message) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.reported = message.Reported{}
 		_ = json.Unmarshal(m.Payload(), &o.reported)
 	}))
-	wait(o.client.Subscribe("heron/v1/test/dev-1/+/audit", 1, func(_ paho.Client, m paho.Message) {
+	o.wait(o.client.Subscribe("heron/v1/test/dev-1/+/audit", 1, func(_ paho.Client, m paho.Message) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.audit = append(o.audit, string(m.Payload()))
@@ -50,13 +45,17 @@ func newOffice(t *testing.T, url string) *office {
 	return o
 }
 
-// want asks for a patch and returns what the device reports of it in the end.
-func (o *office) want(rev int, patch, state string) message.ReportedConfig {
+func (o *office) wait(tk paho.Token) {
 	o.t.Helper()
-	tk := o.client.Publish("heron/v1/test/dev-1/desired", 1, true, fmt.Sprintf(`{"v":1,"rev":%d,"issued_by":"anna","config":{"rev":%d,"patch":%s}}`, rev, rev, patch))
 	if !tk.WaitTimeout(10*time.Second) || tk.Error() != nil {
 		o.t.Fatal(tk.Error())
 	}
+}
+
+// want asks for a patch and returns what the device reports of it in the end.
+func (o *office) want(rev int, patch, state string) message.ReportedConfig {
+	o.t.Helper()
+	o.wait(o.client.Publish("heron/v1/test/dev-1/desired", 1, true, fmt.Sprintf(`{"v":1,"rev":%d,"issued_by":"anna","config":{"rev":%d,"patch":%s}}`, rev, rev, patch)))
 	var last *message.ReportedConfig
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		o.mu.Lock()
@@ -73,7 +72,7 @@ func (o *office) want(rev int, patch, state string) message.ReportedConfig {
 // serving runs the service in this process, so that its probation can be short.
 func (f field) serving(t *testing.T, probation time.Duration) (log *lockedBuffer, stop func()) {
 	t.Helper()
-	conf, err := agent.Load(f.conf, []string{"HERON_REPOSITORY_UNSIGNED=true"})
+	conf, err := agent.Load(f.conf, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +97,7 @@ func (f field) serving(t *testing.T, probation time.Duration) (log *lockedBuffer
 
 // A broker that is not there is taken back by the device itself; what it saw meanwhile arrives.
 func TestFault_K6_PatchThatCutsTheLinkIsTakenBack(t *testing.T) {
+	t.Parallel()
 	b, ledger := newCloud(t)
 	f := newField(t, b.URL(), "pictures:pictures?loop=true")
 	log, _ := f.serving(t, 2*time.Second)
@@ -130,6 +130,7 @@ func TestFault_K6_PatchThatCutsTheLinkIsTakenBack(t *testing.T) {
 
 // What does not touch the link holds at once and after a new start; what cannot be is refused with its path, and changes nothing.
 func TestSettingsFromAfar(t *testing.T) {
+	t.Parallel()
 	b, _ := newCloud(t)
 	f := newField(t, b.URL(), "pictures:pictures?loop=true")
 	_, stop := f.serving(t, 0)
@@ -163,4 +164,41 @@ func TestSettingsFromAfar(t *testing.T) {
 	o.want(20, `{}`, message.ConfigApplied)
 	f.until(t, "the file's own rate again", at(20))
 	stop()
+}
+
+// A device without a repository takes documents and commands all the same, and says why it takes no model.
+func TestOrdersWithoutRepository(t *testing.T) {
+	t.Parallel()
+	b, _ := newCloud(t)
+	f := newField(t, b.URL(), "pictures:pictures?loop=true")
+	_, stop := f.serving(t, 0)
+	defer stop()
+	f.until(t, "classifies", classifying)
+	o := newOffice(t, b.URL())
+	var mu sync.Mutex
+	answers := map[string]message.Answer{}
+	o.wait(o.client.Subscribe("heron/v1/test/dev-1/res/+/+", 1, func(_ paho.Client, m paho.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		var a message.Answer
+		_ = json.Unmarshal(m.Payload(), &a)
+		answers[a.ID] = a
+	}))
+	for kind, args := range map[string]string{"ping": `{}`, "rollback": `{}`, "snapshot": `{"url":"https://files.example/a.jpg"}`} {
+		o.wait(o.client.Publish("heron/v1/test/dev-1/cmd/"+kind+"/"+kind+"-1", 1, false, fmt.Sprintf(`{"v":1,"id":"%s-1","expires_at":%q,"args":%s}`, kind, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), args)))
+	}
+	o.wait(o.client.Publish("heron/v1/test/dev-1/desired", 1, true, `{"v":1,"rev":1,"models":[{"slot":"main","target":"grey/2"}]}`))
+	f.until(t, "three answers and a report", func(*status.Snapshot) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return answers["ping-1"].Status == message.StatusSucceeded && answers["rollback-1"].Code == "no-repository" && answers["snapshot-1"].Code == "no-repository" &&
+			len(o.reported.Slots) == 1 && o.reported.Slots[0].Decision == "refused"
+	})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.reported.Slots[0]; s.Step != message.StepWaiting || !strings.HasPrefix(s.Error, "no repository is configured") || s.Active == nil || s.Active.Name != "grey" || s.Active.Version != "1.0.0" || s.Active.Engine != "scripted" {
+		t.Errorf("reported %+v, active %+v", s, s.Active)
+	}
 }

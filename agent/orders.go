@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"heron/internal/clock"
+	"heron/sync/command"
+	"heron/sync/desired"
+	"heron/sync/message"
+	"heron/sync/models"
+	"heron/sync/uplink"
+)
+
+// orders are what this device is asked for by the broker: documents and commands. nil: there is no broker and no repository.
+type orders struct {
+	desired  *desired.Store
+	commands *command.Executor
+	wake     chan struct{} // one token: documents or labels have changed
+
+	mu      sync.Mutex
+	waiting map[string]desired.Decision // slots whose rollout does not let this device begin
+	problem string                      // of the last document that could not be taken
+}
+
+// errNoRepository is the answer to whoever wants another model on a device that takes them from its configuration only.
+var errNoRepository = errors.New("no repository is configured: this device takes its models from its configuration; set repository.url")
+
+// buildOrders comes after what does the orders.
+func (a *Agent) buildOrders() (err error) {
+	if a.conf.Uplink.Broker == "" && a.updates == nil {
+		return nil
+	}
+	o := &orders{wake: make(chan struct{}, 1), waiting: map[string]desired.Decision{}}
+	if o.desired, err = desired.Open(a.state("desired.json")); err != nil {
+		a.log.Error("what this device was asked to run was not remembered", "error", err, "next", "the broker says it again at the next connection")
+	}
+	o.commands, err = command.Open(command.Config{Path: a.state("commands.log"), Log: a.log, Audit: func(r message.AuditRecord) { a.outbox.Put(r) },
+		Publish: func(topic string, b []byte) bool { return a.uplink != nil && a.uplink.Publish(topic, b) }})
+	if err != nil {
+		a.log.Error("earlier commands are not remembered", "error", err)
+	}
+	a.orders = o
+	return a.registerCommands()
+}
+
+// handle takes a message from the broker.
+func (a *Agent) handle(m uplink.Message) {
+	if a.handleAdapters(m) || a.orders == nil {
+		return
+	}
+	switch m.Topic {
+	case "desired":
+		a.take(desired.Device, m.Payload)
+	case "_all/desired":
+		a.take(desired.Group, m.Payload)
+	default:
+		a.orders.commands.Handle(m.Topic, m.Payload, m.Retained)
+	}
+}
+
+func (a *Agent) take(src string, payload []byte) {
+	o := a.orders
+	news, err := o.desired.Take(src, payload)
+	o.mu.Lock()
+	if o.problem = ""; err != nil {
+		o.problem = fmt.Sprintf("the %s's desired document: %v", src, err)
+		a.log.Warn("a desired document was not taken", "source", src, "error", err)
+	}
+	o.mu.Unlock()
+	if news {
+		select {
+		case o.wake <- struct{}{}:
+		default:
+		}
+	}
+	a.changed()
+}
+
+// reconcile brings what runs to what is wanted, whenever that changes or its time has come.
+func (a *Agent) reconcile(ctx context.Context) error {
+	for {
+		next := a.offerAll(time.Now())
+		t := time.NewTimer(next)
+		select {
+		case <-a.orders.wake:
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		t.Stop()
+	}
+}
+
+// offerAll offers what the documents want and the rollouts let this device begin; it says when to look again.
+func (a *Agent) offerAll(now time.Time) time.Duration {
+	o, next := a.orders, time.Minute
+	wanted := o.desired.Resolved()
+	a.opt.Settings.offer(wanted.Config)
+	self := desired.Self{ID: a.conf.Device.ID, Labels: a.conf.Device.Labels}
+	waiting := map[string]desired.Decision{}
+	for _, w := range wanted.Models {
+		d := desired.Decide(w.Rollout, self, now, clock.Now().Sync)
+		if d.Verdict != desired.Apply {
+			waiting[w.Slot] = d
+			if !d.Next.IsZero() {
+				next = min(next, max(time.Second, d.Next.Sub(now)))
+			}
+			continue
+		}
+		if a.updates == nil {
+			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: errNoRepository.Error()}
+			continue
+		}
+		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: time.Duration(w.Shadow), Probation: time.Duration(w.Probation)}
+		if wish.Shadow == 0 {
+			wish.Shadow = a.conf.Repository.Shadow
+		}
+		if wish.Probation == 0 {
+			wish.Probation = a.conf.Repository.Probation
+		}
+		if err := a.updates.models.Offer(w.Slot, wish); err != nil {
+			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: err.Error()}
+		}
+	}
+	o.mu.Lock()
+	o.waiting = waiting
+	o.mu.Unlock()
+	a.changed()
+	return next
+}

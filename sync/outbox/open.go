@@ -81,10 +81,10 @@ func (d *diskWorker) openWhole(path string) (*store, *survey, error) {
 func (d *diskWorker) create(path string) (*store, error) {
 	o := d.o
 	o.mu.Lock()
-	next := max(o.num.next, 1)
+	next, session := max(o.num.next, 1), o.session.last
 	o.num.epoch = ""
 	o.mu.Unlock()
-	st := state{epoch: newEpoch(), low: next, next: next, reserved: next, clean: true, session: o.session.last}
+	st := state{epoch: newEpoch(), low: next, next: next, reserved: next, clean: true, session: session}
 	s, err := createStore(path, o.cfg.MaxBytes, st, deadRecords{})
 	if err != nil {
 		return nil, err

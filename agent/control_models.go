@@ -289,10 +289,15 @@ func (a *Agent) sweepIncoming(now time.Time) {
 	for _, s := range a.updates.models.State() {
 		wanted[strings.TrimPrefix(s.Target, "file:")] = true
 	}
-	in := a.state("incoming")
-	all, err := os.ReadDir(in)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIncoming(a.state("incoming"), wanted, now); err != nil {
 		a.log.Warn("the folder of archives from this device cannot be read", "error", err)
+	}
+}
+
+func removeIncoming(in string, wanted map[string]bool, now time.Time) error {
+	all, err := os.ReadDir(in)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	for _, d := range all {
 		info, err := d.Info()
@@ -308,6 +313,7 @@ func (a *Agent) sweepIncoming(now time.Time) {
 			_ = os.RemoveAll(filepath.Join(in, d.Name())) // or in a minute
 		}
 	}
+	return err
 }
 
 func (a *Agent) controlRollback(w http.ResponseWriter, r *http.Request) (any, error) {

@@ -245,6 +245,9 @@ func (a *app) activate(ctx context.Context, l *serviceLink, file string, o activ
 	if err := l.send(ctx, http.MethodPost, "/v1/models/activate?"+q.Encode(), f, st.Size(), &taken); err != nil {
 		return err
 	}
+	if !a.json && !o.noWait {
+		fmt.Fprintf(a.out, "%s: the service has %s\n", slot, filepath.Base(file)) // what is lost here the next line loses, too
+	}
 	if o.noWait {
 		return a.say(taken, "the service has %s for slot %s; heron model list shows how it comes out\n", filepath.Base(file), slot)
 	}

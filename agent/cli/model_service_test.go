@@ -56,7 +56,7 @@ func TestModelFromAFile(t *testing.T) {
 	s := f.start(t)
 	f.until(t, "runs", runs("1.0.0"))
 	out, errOut, code := f.model(t, "activate", f.at("2.0.0"), "--probation", "1s")
-	if code != 0 || !strings.Contains(out, "main: file:grey-2.0.0.tar.zst") || !strings.Contains(out, "main: grey@2.0.0 is live; the last was confirmed\n") {
+	if code != 0 || !strings.Contains(out, "main: the service has grey-2.0.0.tar.zst\n") || !strings.Contains(out, "main: grey@2.0.0 is live; the last was confirmed\n") {
 		t.Fatalf("activate: %d\n%s%s", code, out, errOut)
 	}
 	t.Log("activate:\n" + out)
@@ -147,7 +147,9 @@ func (f field) holdAndRelease(t *testing.T) {
 	if out, errOut, code := f.model(t, "release"); code != 0 {
 		t.Errorf("release: %d\n%s%s", code, out, errOut)
 	}
-	f.until(t, "the model goes on", func(s *status.Snapshot) bool { return s.Models[0].Update.Step == "confirmed" && s.Models[0].Update.HoldUntil.IsZero() })
+	f.until(t, "the model goes on", func(s *status.Snapshot) bool {
+		return s.Models[0].Update.Step == "confirmed" && s.Models[0].Update.HoldUntil.IsZero()
+	})
 }
 
 func TestModelOrdersThatAreNotTaken(t *testing.T) {

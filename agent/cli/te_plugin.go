@@ -239,9 +239,6 @@ func (p *plugin) await(ctx context.Context, conf *agent.Config, slot string, wan
 func (p *plugin) modelActivate(ctx context.Context, file, slot string) error {
 	in := &app{in: p.app.in, out: p.app.errOut, errOut: p.app.errOut, configPath: p.app.configPath}
 	root := in.root()
-	if c, _, err := root.Find([]string{"model", "activate"}); err != nil || c.Name() != "activate" {
-		return pluginError(thinedge.ExitFailed, "this heron (%s) has no command heron model activate, by which a model comes from a file; update heron", p.version)
-	}
 	file, err := filepath.Abs(file)
 	if err != nil {
 		return pluginError(thinedge.ExitFailed, "install: %w", err)

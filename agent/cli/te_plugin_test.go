@@ -180,16 +180,3 @@ func TestPluginWaitsUntilTheModelRuns(t *testing.T) {
 		t.Errorf("a model that is refused: %v", err)
 	}
 }
-
-// As long as this heron cannot activate a file, that is what the plugin says.
-func TestPluginWithoutModelActivate(t *testing.T) {
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, errOut: &bytes.Buffer{}}
-	if c, _, err := a.root().Find([]string{"model", "activate"}); err == nil && c.Name() == "activate" {
-		t.Skip("heron model activate is there")
-	}
-	e := newEdge(t, true)
-	_, errOut, code := heron(t, "--config", e.conf, "te-plugin", "install", "grey", "--file", filepath.Join(e.dir, "new"))
-	if code != 2 || !strings.Contains(errOut, "has no command heron model activate") {
-		t.Errorf("exit %d %q", code, errOut)
-	}
-}

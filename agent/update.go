@@ -23,9 +23,10 @@ import (
 // updates is how this device gets what it is to run: signed bundles from the repository, files from its own people.
 // nil: neither is configured, and models come with the configuration.
 type updates struct {
-	models *models.Manager
-	meter  *models.Meter
-	fetch  *fetch.Client // nil: only bundles from this device
+	models  *models.Manager
+	meter   *models.Meter
+	fetch   *fetch.Client // nil: only bundles from this device
+	byPatch patchCount
 
 	mu       sync.Mutex
 	expired  string               // why nothing new can be installed
@@ -133,7 +134,7 @@ func (s *source) Resolve(ctx context.Context, target string) (models.Offer, erro
 	if t.SHA256 == "" {
 		return models.Offer{}, &models.Refusal{Reason: target + " is signed without a SHA-256"}
 	}
-	return models.Offer{Target: target, Size: t.Size, SHA256: t.SHA256, Custom: t.Custom}, nil
+	return models.Offer{Target: target, Size: t.Size, SHA256: t.SHA256, Manifest: models.SignedManifest(t.Custom), Custom: t.Custom}, nil
 }
 
 // note remembers that nothing new can be installed because the metadata has expired: an alarm, and no more.
@@ -144,23 +145,6 @@ func (u *updates) note(err error) {
 	if errors.Is(err, trust.ErrExpired) {
 		u.expired = err.Error()
 	}
-}
-
-// Fetch leaves the archive at f.Path.
-func (s *source) Fetch(ctx context.Context, f models.Fetching) error {
-	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
-	defer cancel()
-	t, err := s.trust.Target(ctx, f.Offer.Target)
-	if err != nil {
-		return err
-	}
-	if t.SHA256 != f.Offer.SHA256 {
-		return fmt.Errorf("%s is signed with another digest by now", f.Offer.Target)
-	}
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o750); err != nil {
-		return err
-	}
-	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: f.Path, Size: f.Offer.Size, SHA256: f.Offer.SHA256, Progress: f.Progress})
 }
 
 // eyes makes models.Eyes of heron-vision.

@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"heron/sync/desired"
+)
+
+// What a patch may change is all that goes out, and it comes back as it was; no secret, path or program is in it.
+func TestSettingsComeBackAsTheyWere(t *testing.T) {
+	conf, err := Load(write(t, whole), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.Outbox.Path = filepath.Join(t.TempDir(), "outbox.db")
+	s, err := OpenSettings(*conf, slog.New(slog.DiscardHandler), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Config(); !reflect.DeepEqual(got, *conf) {
+		t.Errorf("came back as\n%+v, was\n%+v", got, *conf)
+	}
+	b, err := settingsOf(*conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, never := range []string{"password", "dev-0042", "outbox", "v4l2", "heron-vision", "bottles"} {
+		if bytes.Contains(b, []byte(never)) {
+			t.Errorf("%s is in %s", never, b)
+		}
+	}
+	for _, path := range desired.Changeable() {
+		tree, err := treeOf(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range strings.Split(strings.TrimSuffix(path, ".**"), ".") {
+			if key == "*" {
+				key = "front"
+			}
+			below, _ := tree.(map[string]any)
+			if tree = below[key]; tree == nil {
+				t.Errorf("%s may be changed and is not in %s", path, b)
+			}
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -254,5 +255,14 @@ func TestIncomingIsSwept(t *testing.T) {
 	}
 	if err := removeIncoming(filepath.Join(in, "none"), nil, now); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOnlySignedModelsWhereNothingElseIsAllowed(t *testing.T) {
+	a := &Agent{updates: &updates{}, log: slog.New(slog.DiscardHandler)}
+	w := httptest.NewRecorder()
+	a.controlHandler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/models/activate?slot=main&name=a", strings.NewReader("x")))
+	if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), `"code":"unsigned"`) || !strings.Contains(w.Body.String(), "heron fleet push") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

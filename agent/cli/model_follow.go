@@ -32,14 +32,8 @@ func (f *follower) end(s agent.ControlSlot) (done bool, err error) {
 	last := s.Last
 	fresh := last != nil && (f.before.Last == nil || !last.When.Equal(f.before.Last.When))
 	if f.rollback {
-		was := modelText(f.before.Active)
-		switch {
-		case s.Target == "" && (fresh || f.before.Target == "") && modelText(s.Active) != was:
-			return true, nil
-		case fresh && s.Target == "" && f.before.Target != "" && f.before.Active != nil && f.before.Active.Digest == "":
-			return true, nil // there was nothing but what was on its way
-		}
-		return false, nil
+		onlyOnItsWay := f.before.Active == nil || f.before.Active.Digest == "" // nothing to go back from
+		return fresh && s.Target == "" && (last.Step == models.StepRolledBack || onlyOnItsWay), nil
 	}
 	switch {
 	case fresh && last.Target == f.target && last.Step == models.StepConfirmed:

@@ -66,6 +66,9 @@ func TestModelFromAFile(t *testing.T) {
 		t.Errorf("a bad one: %d\n%s%s", code, out, errOut)
 	}
 	oneLine(t, errOut)
+	if _, no, code := f.model(t, "activate", filepath.Join(f.dir, "text.tar.zst")); code != exitFailed || !strings.Contains(no, "file:text.tar.zst was refused") {
+		t.Errorf("no archive: %d\n%s", code, no)
+	}
 	t.Log("refused:\n" + out + errOut)
 	out, _, code = f.model(t, "list")
 	if code != 0 || !strings.Contains(out, "grey@2.0.0 on scripted") || !strings.Contains(out, "  refused") {
@@ -74,7 +77,7 @@ func TestModelFromAFile(t *testing.T) {
 	t.Log("list:\n" + out)
 	out, _, code = f.model(t, "list", "--json")
 	var all agent.ControlModels
-	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 || len(all.Refused) != 1 || all.Slots[0].Active.Model != "grey@2.0.0" || !all.Unsigned || all.Refused[0].Digest == "" {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 || len(all.Refused) != 2 || all.Slots[0].Active.Model != "grey@2.0.0" || !all.Unsigned || all.Refused[0].Digest == "" {
 		t.Fatalf("list --json: %d, %v\n%s", code, err, out)
 	}
 	if out, errOut, code = f.model(t, "forget", all.Refused[0].Digest[:12]); code != 0 || out != "1 digest may be tried again\n" {

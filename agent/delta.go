@@ -12,6 +12,7 @@ import (
 	"heron/internal/delta"
 	"heron/internal/fetch"
 	"heron/sync/models"
+	"heron/sync/trust"
 )
 
 // patchCount is how bundles came since the start.
@@ -67,12 +68,10 @@ func (s *source) byPatch(ctx context.Context, f models.Fetching) (done bool, err
 		s.a.log.Warn("what came of a patch could not be removed; it goes with the model", "error", clear)
 	}
 	if err != nil {
-		s.u.byPatch.lost.Add(1)
-		s.a.log.Warn("the patch of a model is of no use; the whole bundle is fetched", "target", f.Offer.Target, "patch", d.Target, "error", err)
+		s.a.log.Warn("the patch of a model is of no use; the whole bundle is fetched", "times", s.u.byPatch.lost.Add(1), "target", f.Offer.Target, "patch", d.Target, "error", err)
 		return false, nil
 	}
-	s.u.byPatch.made.Add(1)
-	s.a.log.Info("a model was made by a patch", "target", f.Offer.Target, "patch", d.Target, "bytes", d.Size, "instead_of", f.Offer.Size)
+	s.a.log.Info("a model was made by a patch", "times", s.u.byPatch.made.Add(1), "target", f.Offer.Target, "patch", d.Target, "bytes", d.Size, "instead_of", f.Offer.Size)
 	return true, nil
 }
 
@@ -123,6 +122,9 @@ func (s *source) patch(ctx context.Context, f models.Fetching, d models.Delta, b
 // beside fetches a target that comes with the bundle's, if what is signed of it is what the bundle's says.
 func (s *source) beside(ctx context.Context, target, path string, right func(size int64, sum string) bool, progress func(done, total int64)) error {
 	t, err := s.trust.Target(ctx, target)
+	if errors.Is(err, trust.ErrNetwork) {
+		return err
+	}
 	if err != nil {
 		return misfit(err.Error())
 	}

@@ -239,7 +239,16 @@ func (s *Settings) decode(settings []byte) (Config, error) {
 	u.Broker, u.Results, u.Compress, u.KeepAlive, u.Backfill = p.Uplink.Broker, p.Uplink.Results, p.Uplink.Compress, p.Uplink.KeepAlive, p.Uplink.Backfill
 	v.Inference, v.Load, v.MaxMemory, v.Retry = p.Vision.Inference, p.Vision.Load, p.Vision.MaxMemory, p.Vision.Retry
 	c.Defaults()
+	if encrypted(s.base.Uplink.Broker) && !encrypted(u.Broker) {
+		// Whoever may write documents must not be able to have the password told in the clear.
+		return c, problem("uplink.broker", "%q is not encrypted, and the configuration's is; that cannot be changed from afar", redactURL(u.Broker))
+	}
 	return c, byName(c, c.Validate())
+}
+
+// encrypted says whether a broker's address asks for TLS.
+func encrypted(broker string) bool {
+	return strings.HasPrefix(broker, "mqtts://") || strings.HasPrefix(broker, "wss://") || strings.HasPrefix(broker, "ssl://")
 }
 
 // byName says cameras.front where the configuration file says cameras[0].

@@ -50,3 +50,19 @@ func TestSettingsComeBackAsTheyWere(t *testing.T) {
 		}
 	}
 }
+
+func TestAPatchCannotTakeTheLinkOutOfTLS(t *testing.T) {
+	conf := Config{Events: DefaultEvents(), Device: Device{Group: "acme", ID: "dev-1"}, Cameras: []Camera{{Name: "front", Source: "testcard:"}}, Uplink: Uplink{Broker: "mqtts://broker.example.org"}, Outbox: Outbox{Path: t.TempDir() + "/outbox.db"}}
+	conf.Defaults()
+	s, err := OpenSettings(conf, slog.New(slog.DiscardHandler), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for broker, ok := range map[string]bool{"mqtt://elsewhere.example.org": false, "tcp://broker.example.org": false, "mqtts://elsewhere.example.org": true} {
+		file := s.patches.Effective()
+		_, err := s.decode([]byte(strings.Replace(string(file), "mqtts://broker.example.org", broker, 1)))
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", broker, err)
+		}
+	}
+}

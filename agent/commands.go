@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"heron/internal/fetch"
 	"heron/sync/command"
 	"heron/vision"
 )
@@ -108,7 +109,10 @@ func (a *Agent) fetchStats() any {
 	if a.updates == nil || a.updates.fetch == nil {
 		return nil
 	}
-	return a.updates.fetch.Stats()
+	return struct {
+		fetch.Stats
+		Patched, PatchesLost int64 // bundles made by a patch, and those fetched whole because it was of no use
+	}{a.updates.fetch.Stats(), a.updates.byPatch.made.Load(), a.updates.byPatch.lost.Load()}
 }
 
 func (a *Agent) restart(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {

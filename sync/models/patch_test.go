@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"heron/internal/delta"
 )
@@ -129,10 +131,7 @@ func TestAPatchThatDoesNotFitLeavesNothing(t *testing.T) {
 		"base gone":              func(p *pair) error { return os.Remove(filepath.Join(p.old, "labels.txt")) },
 		"damaged patch":          func(p *pair) error { return spoil(p.patch) },
 		"another manifest":       func(p *pair) error { p.manifest = filepath.Join(p.old, manifestName); return nil },
-		"larger than signed": func(p *pair) error {
-			p.f.Offer.Size, p.f.Offer.Custom = 1, nil
-			return os.Truncate(filepath.Join(p.old, "model.onnx"), 0)
-		},
+		"base cut short": func(p *pair) error { return os.Truncate(filepath.Join(p.old, "model.onnx"), 0) },
 	} {
 		p := newPair(t)
 		if err := change(&p); err != nil {
@@ -173,5 +172,55 @@ func TestAManifestCannotLeaveTheFolder(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "out")); err == nil {
 			t.Errorf("%s was written", path)
 		}
+	}
+}
+
+// A folder that was damaged between being made and being verified is thrown away and had anew: no verdict on the model.
+func TestAFolderThatIsNotWhatWasSignedIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := w.start(w.config(t.TempDir()), nil)
+		defer d.stop()
+		folder := filepath.Join(t.TempDir(), "x")
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unpack(bytes.NewReader(w.repo["v1/1"]), folder, defaultLimits()); err != nil {
+			t.Fatal(err)
+		}
+		about, err := Inspect(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.said = map[string]Offer{"v1/1": {Size: int64(len(w.repo["v1/1"])), SHA256: digest(w.repo["v1/1"]), Manifest: about.Manifest}}
+		n := 0
+		w.onFetch = func(_ context.Context, f Fetching) error {
+			if err := os.CopyFS(f.Path, os.DirFS(folder)); err != nil {
+				return err
+			}
+			if n++; n == 1 {
+				return spoil(filepath.Join(f.Path, "model.onnx"))
+			}
+			return nil
+		}
+		d.settle("v1/1")
+		if n != 2 || len(d.Refused()) > 0 {
+			t.Errorf("fetched %d times, refused %v", n, d.Refused())
+		}
+		d.well()
+	})
+}
+
+// The disk that was reserved is what a patch may fill.
+func TestAPatchMakesNoMoreThanIsSigned(t *testing.T) {
+	p := newPair(t)
+	m := `{"v":1,"name":"bottles","version":"2","files":[{"path":"a","size":2097152,"sha256":"` + digest(nil) + `"}]}`
+	p.manifest = filepath.Join(t.TempDir(), "m")
+	if err := os.WriteFile(p.manifest, []byte(m), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.f.Offer.Manifest = digest([]byte(m))
+	if err := p.f.ApplyPatch(context.Background(), Bundle{Dir: p.old}, p.manifest, p.patch); err == nil || !strings.Contains(err.Error(), "more than are signed") {
+		t.Error(err)
 	}
 }

@@ -131,7 +131,7 @@ func TestAPatchThatDoesNotFitLeavesNothing(t *testing.T) {
 		"base gone":              func(p *pair) error { return os.Remove(filepath.Join(p.old, "labels.txt")) },
 		"damaged patch":          func(p *pair) error { return spoil(p.patch) },
 		"another manifest":       func(p *pair) error { p.manifest = filepath.Join(p.old, manifestName); return nil },
-		"base cut short": func(p *pair) error { return os.Truncate(filepath.Join(p.old, "model.onnx"), 0) },
+		"base cut short":         func(p *pair) error { return os.Truncate(filepath.Join(p.old, "model.onnx"), 0) },
 	} {
 		p := newPair(t)
 		if err := change(&p); err != nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +46,7 @@ func serveVision() {
 	if err == nil {
 		err = vision.Serve(context.Background(), conn, vision.Drivers{
 			Version: "test", CameraNames: []string{"replay"}, Camera: replay.New(nil),
-			Engines: map[string]inference.Opener{"scripted": scripted.Open},
+			Engines: map[string]inference.Opener{"scripted": openScripted},
 			Report: func() []vision.EngineReport {
 				return []vision.EngineReport{{Engine: "scripted", Present: true, Usable: true}}
 			},
@@ -60,6 +61,29 @@ func serveVision() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// openScripted is the scripted engine, except that an answer "abort" takes the process down, as a native runtime can.
+func openScripted(ctx context.Context, m inference.Model) (inference.Engine, error) {
+	e, err := scripted.Open(ctx, m)
+	if i := slices.Index(m.Spec.Labels, "abort"); err == nil && i >= 0 {
+		return &aborting{e, i}, nil
+	}
+	return e, err
+}
+
+type aborting struct {
+	inference.Engine
+	label int
+}
+
+func (a *aborting) Run(ctx context.Context) error {
+	err := a.Engine.Run(ctx)
+	if out := a.Output().F32; err == nil && a.label < len(out) && out[a.label] > 0.5 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
+		select {} // until the signal is here
+	}
+	return err
 }
 
 // command is a heron that has not started; where stdout and stderr go is up to the caller.

@@ -81,8 +81,8 @@ func (s *slot) switched() {
 	b := n.Bundle
 	b.Since = s.m.cfg.Now()
 	p := &probation{Want: n.Wish.Probation, Wish: n.Wish, Offer: n.Offer, Ref: n.Ref, Same: b.Labels != "" && b.Labels == s.running.Labels}
-	if live := s.m.cfg.Watcher.Live(s.name).Sample; p.Ref == nil && live.Frames >= someFrames {
-		p.Ref = &live
+	if live := s.m.cfg.Watcher.Live(s.name).Sample; live.Frames >= someFrames && (p.Ref == nil || p.Ref.Frames < min(manyFrames, live.Frames)) {
+		p.Ref = &live // a short shadow run, or one that its share kept slow, saw too few frames of it to judge by
 	}
 	err := s.put(StepProbation, func(r *record) {
 		if r.Probation == nil {

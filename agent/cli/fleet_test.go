@@ -162,6 +162,7 @@ topic write heron/v1/acme/dev-7/reported
 topic write heron/v1/acme/dev-7/t/+
 topic write heron/v1/acme/dev-7/h/+
 topic write heron/v1/acme/dev-7/res/+/+
+topic write heron/v1/acme/dev-7/ha/+
 topic read heron/v1/acme/dev-7/desired
 topic read heron/v1/acme/dev-7/ack
 topic read heron/v1/acme/dev-7/cmd/+/+

@@ -37,9 +37,7 @@ func told(s *status.Snapshot, code string) *status.Reason {
 
 // The whole service on a board whose firmware says 0xE0008: within 5 s it classifies half as often and says why; later it comes back.
 func TestFault_R5_ServiceOnAThrottledBoard(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for half a minute of quiet")
-	}
+	slow(t)
 	t.Parallel()
 	sys := t.TempDir()
 	f := newField(t, nobody, "testcard:?width=64&height=48&fps=50")
@@ -89,9 +87,7 @@ func TestFault_R5_ServiceOnAThrottledBoard(t *testing.T) {
 
 // Inference takes four times as long for a while.
 func TestFault_A6_ServiceWithSlowInference(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for half a minute of quiet")
-	}
+	slow(t)
 	t.Parallel()
 	f := newField(t, nobody, "testcard:?width=64&height=48&fps=50")
 	if err := os.WriteFile(filepath.Join(f.dir, "bundle/answers.json"), []byte(`{"answers":[["dark",0.9],["middle",0.95],["bright",0.92]],"latency_ms":15,"slow":{"from":200,"to":300,"times":4}}`), 0o600); err != nil {

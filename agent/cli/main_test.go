@@ -271,3 +271,11 @@ func oneLine(t *testing.T, text string) {
 		t.Errorf("want one line, got %q", text)
 	}
 }
+
+// slow skips a test that waits for what takes its time, where nobody has asked for it: go test ./... stays under three minutes.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() || os.Getenv("HERON_SLOW") == "" {
+		t.Skip("takes up to a minute; HERON_SLOW=1 runs it, and make test does")
+	}
+}

@@ -150,9 +150,7 @@ const megabyte = 250_000 // weights
 
 // A retrained last layer of a 20 MB model comes as a patch of less than 3 % of it: first over the bundle of the configuration, then over one that came by a patch itself.
 func TestALastLayerCostsThreePercent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("packs and signs 20 MB four times")
-	}
+	slow(t)
 	t.Parallel()
 	s := newShelf(t)
 	weights := floats(1, 20*megabyte)

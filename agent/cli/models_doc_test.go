@@ -18,9 +18,7 @@ var shellBlocks = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
 
 // TestModelsPageFromAnEmptyFolder runs the commands of docs/operations/models.md as they stand, in a folder with nothing in it.
 func TestModelsPageFromAnEmptyFolder(t *testing.T) {
-	if testing.Short() {
-		t.Skip("two real devices for a minute")
-	}
+	slow(t)
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -62,9 +62,7 @@ func onLive(score float64) map[int]float64 {
 
 // TestBadModelsStopAtTheirStep: the rollout stops by itself in its first wave, the device runs the model before, and the digest is refused.
 func TestBadModelsStopAtTheirStep(t *testing.T) {
-	if testing.Short() {
-		t.Skip("real services and rollouts for a minute")
-	}
+	slow(t)
 	t.Parallel()
 	h := newHerd(t)
 	h.pack(t, "1.0.0", model{more: `"latency_ms":8`})

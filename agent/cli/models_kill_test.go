@@ -14,9 +14,7 @@ import (
 // TestKilledOnItsWayAModelGoesOn: SIGKILL of the whole service while it fetches, in shadow, and on probation; the model is confirmed in the end.
 // Then the commands, each of which the device answers.
 func TestKilledOnItsWayAModelGoesOn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("real services for half a minute")
-	}
+	slow(t)
 	t.Parallel()
 	h := newHerd(t)
 	h.pack(t, "1.0.0", model{})

@@ -58,7 +58,8 @@ func lostError(st ShadowStats, n next) error {
 	if st.Blamed {
 		return fmt.Errorf("%s in shadow: it took its process down: %s", n.Wish.Target, st.Lost)
 	}
-	return fmt.Errorf("%s in shadow: %w: %s", n.Wish.Target, ErrUnavailable, st.Lost)
+	// Killed from outside again and again, but only with this candidate: a kernel short of memory does that, and it is a strike.
+	return fmt.Errorf("%s in shadow: heron-vision was lost again and again beside it: %s", n.Wish.Target, st.Lost)
 }
 
 func (s *slot) stageIt(ctx context.Context, b Bundle, n next) error {

@@ -103,6 +103,9 @@ func (a *Agent) controlHandler() http.Handler {
 			if a.updates != nil {
 				out, err = do(w, r)
 			}
+			if err != nil { // who is still writing would see a broken pipe instead of the reason
+				_, _ = io.CopyN(io.Discard, r.Body, 8<<20)
+			}
 			answer(w, out, err)
 		})
 	}

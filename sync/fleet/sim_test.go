@@ -56,8 +56,15 @@ func embedded(t testing.TB, address string) (stop func()) {
 	if err := s.AddHook(new(auth.AllowHook), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: address})); err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// A child that another test starts right now holds a copy of freeAddress's socket until its exec.
+		err := s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: address}))
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Serve(); err != nil {
 		t.Fatal(err)

@@ -142,7 +142,8 @@ func TestFault_S12_BitFlipInOneGroup(t *testing.T) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 	frames, s := survivors(t, cfg, 2000, "bit flip")
-	if lost := 2000 - len(frames); lost != 40 || s.Dropped["corrupt"] != 40 || s.Quarantined != 0 {
+	// A group has 40 records, or fewer where its time was up first: exactly those are lost, and counted.
+	if lost := 2000 - len(frames); lost < 1 || lost > 40 || s.Dropped["corrupt"] != uint64(lost) || s.Quarantined != 0 {
 		t.Errorf("%d lost, %+v", lost, s)
 	}
 }

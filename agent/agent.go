@@ -156,15 +156,16 @@ func (a *Agent) buildVision() (err error) {
 			a.unpacked = append(a.unpacked, vision.Refused{Slot: m.Slot, Code: "bundle", Reason: err.Error(), NextStep: "check models[].bundle"})
 			continue
 		}
-		slots = append(slots, vision.SlotConfig{Slot: m.Slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads, Spin: m.Spin})
+		slots = append(slots, m.vision(dir))
 		for _, cam := range m.Cameras {
 			of[cam] = m.Slot
 		}
 	}
 	cams := make([]vision.CameraConfig, 0, len(a.conf.Cameras))
 	for _, c := range a.conf.Cameras {
-		cams = append(cams, vision.CameraConfig{Name: c.Name, Source: c.Source, Width: c.Size.Width, Height: c.Size.Height, FPS: *c.FPS, Stall: c.Stall, Slot: of[c.Name],
-			View: c.View, Controls: c.Controls, Username: c.Credentials.Username, PasswordFile: c.Credentials.PasswordFile})
+		cam := c.Vision()
+		cam.Slot = of[c.Name]
+		cams = append(cams, cam)
 	}
 	conf := vision.ClientConfig{
 		Socket: a.conf.Vision.Socket, Config: vision.Config{Cameras: cams, Slots: slots},
@@ -181,6 +182,17 @@ func (a *Agent) buildVision() (err error) {
 	a.lookConf = vision.ClientConfig{Command: conf.Command, Socket: conf.Socket, BeatTimeout: 20 * time.Second, Log: a.log}
 	a.vision, err = vision.NewClient(conf)
 	return err
+}
+
+// Vision is the camera in heron-vision's words, without a model. Call Defaults first.
+func (c *Camera) Vision() vision.CameraConfig {
+	return vision.CameraConfig{Name: c.Name, Source: c.Source, Width: c.Size.Width, Height: c.Size.Height, FPS: *c.FPS, Stall: c.Stall,
+		View: c.View, Controls: c.Controls, Username: c.Credentials.Username, PasswordFile: c.Credentials.PasswordFile}
+}
+
+// vision is the slot in heron-vision's words, with the bundle in dir.
+func (m *Model) vision(dir string) vision.SlotConfig {
+	return vision.SlotConfig{Slot: m.Slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads, Spin: m.Spin}
 }
 
 // FindVision finds the heron-vision program: a path as it is; a bare name beside this program first, then on PATH.

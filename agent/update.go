@@ -154,7 +154,7 @@ type eyes struct{ a *Agent }
 func (a *Agent) slotConfig(slot, dir string) vision.SlotConfig {
 	for _, m := range a.conf.Models {
 		if m.Slot == slot {
-			return vision.SlotConfig{Slot: slot, Bundle: dir, Engines: m.Engine, Threads: m.Threads, Spin: m.Spin}
+			return m.vision(dir)
 		}
 	}
 	return vision.SlotConfig{Slot: slot, Bundle: dir}

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"text/tabwriter"
@@ -17,7 +14,6 @@ import (
 
 	"heron/agent"
 	"heron/inference"
-	"heron/sync/models"
 	"heron/vision"
 )
 
@@ -69,26 +65,19 @@ func (a *app) accelBench(ctx context.Context, command string, o benchOptions) er
 	if err != nil {
 		return err
 	}
-	cache, err := os.MkdirTemp("", "heron-bench-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the bundle: %w", err)
-	}
-	defer os.RemoveAll(cache)
-	dir, err := models.Open(o.model, cache)
-	if err == nil {
-		dir, err = filepath.Abs(dir)
-	}
+	bundle, err := openBundle(o.model)
 	if err != nil {
 		return err
 	}
-	engines, err := enginesOf(dir, o.engine)
+	defer bundle.close()
+	engines, err := enginesOf(bundle.dir, o.engine)
 	if err != nil {
 		return err
 	}
 	var rows []benchRow
 	for i, e := range engines {
 		fmt.Fprintf(a.errOut, "%d of %d: %s, %v …\n", i+1, len(engines), e, o.each)
-		row := benchOne(ctx, path, vision.SlotConfig{Slot: "main", Bundle: dir, Engines: []string{e}, Threads: o.threads}, o.each)
+		row := benchOne(ctx, path, vision.SlotConfig{Slot: "main", Bundle: bundle.dir, Engines: []string{e}, Threads: o.threads}, o.each)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -137,16 +126,12 @@ func (g *gauge) add(o vision.Observation) {
 func benchOne(ctx context.Context, path string, slot vision.SlotConfig, each time.Duration) benchRow {
 	row := benchRow{Engine: slot.Engines[0]}
 	g := &gauge{}
-	client, err := vision.NewClient(vision.ClientConfig{Command: []string{path}, OnObservation: g.add, MaxMemory: 4 << 30, BeatTimeout: classifyBeat, LoadTimeout: time.Minute,
-		Config: vision.Config{Cameras: []vision.CameraConfig{{Name: "card", Source: benchCard, Width: 640, Height: 480, Slot: slot.Slot}}, Slots: []vision.SlotConfig{slot}},
-		Log:    slog.New(slog.DiscardHandler)})
+	client, end, err := startVision(ctx, vision.ClientConfig{Command: []string{path}, OnObservation: g.add, MaxMemory: 4 << 30, BeatTimeout: classifyBeat, LoadTimeout: time.Minute,
+		Config: vision.Config{Cameras: []vision.CameraConfig{{Name: "card", Source: benchCard, Width: 640, Height: 480, Slot: slot.Slot}}, Slots: []vision.SlotConfig{slot}}})
 	if err != nil {
 		return row.because(err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- client.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	defer end()
 	ready, stop := context.WithTimeout(ctx, time.Minute+10*time.Second)
 	defer stop()
 	if err := client.WaitReady(ready); err != nil {

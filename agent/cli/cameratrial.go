@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"image/jpeg"
-	"log/slog"
 	"math"
 	"os"
 	"regexp"
@@ -85,8 +84,7 @@ func (a *app) cameraToTest(what string) (vision.CameraConfig, error) {
 	if err == nil {
 		for _, c := range conf.Cameras {
 			if c.Name == what {
-				return vision.CameraConfig{Name: c.Name, Source: c.Source, Width: c.Size.Width, Height: c.Size.Height, FPS: *c.FPS, Stall: c.Stall,
-					View: c.View, Controls: c.Controls, Username: c.Credentials.Username, PasswordFile: c.Credentials.PasswordFile}, nil
+				return c.Vision(), nil
 			}
 		}
 	}
@@ -108,15 +106,12 @@ func (a *app) cameraTest(ctx context.Context, command string, cam vision.CameraC
 	if err != nil {
 		return err
 	}
-	client, err := vision.NewClient(vision.ClientConfig{Command: []string{path}, Config: vision.Config{Cameras: []vision.CameraConfig{cam}},
-		BeatTimeout: 10 * time.Second, MaxMemory: 2 << 30, Log: slog.New(slog.DiscardHandler)})
+	client, end, err := startVision(ctx, vision.ClientConfig{Command: []string{path}, Config: vision.Config{Cameras: []vision.CameraConfig{cam}},
+		BeatTimeout: classifyBeat, MaxMemory: 2 << 30})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- client.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	defer end()
 	t := &cameraTrial{client: client, cam: cam, long: long, report: cameraReport{Camera: cam.Name, Source: camera.Redact(cam.Source)}}
 	if isTerminal(a.errOut) && !a.json {
 		t.progress = func(line string) { fmt.Fprintf(a.errOut, "\r\033[K%s", line) }

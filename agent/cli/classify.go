@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 
 	"heron/agent"
 	"heron/inference"
-	"heron/sync/models"
 	"heron/vision"
 )
 
@@ -60,41 +58,41 @@ func (a *app) classify(ctx context.Context, model, engine, command string, pictu
 	if err != nil {
 		return err
 	}
-	cache, err := os.MkdirTemp("", "heron-classify-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the bundle: %w", err)
-	}
-	defer os.RemoveAll(cache)
-	dir, err := models.Open(model, cache)
+	bundle, err := openBundle(model)
 	if err != nil {
 		return err
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
-	slot := vision.SlotConfig{Slot: "main", Bundle: dir}
+	defer bundle.close()
+	slot := vision.SlotConfig{Slot: "main", Bundle: bundle.dir}
 	if engine != "" && engine != "auto" {
 		slot.Engines = []string{engine}
 	}
-	client, err := vision.NewClient(vision.ClientConfig{
+	client, end, err := startVision(ctx, vision.ClientConfig{
 		Command: []string{path}, Config: vision.Config{Slots: []vision.SlotConfig{slot}},
 		LoadTimeout: classifyLoad, InferenceTimeout: classifyRun, BeatTimeout: classifyBeat, MaxMemory: 2 << 30,
-		Log: slog.New(slog.DiscardHandler), // what matters of it comes back in the error
 	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- client.Run(ctx) }()
-	defer func() { cancel(); <-done }()
-
+	defer end()
 	ready, stop := context.WithTimeout(ctx, classifyLoad+5*time.Second)
 	defer stop()
 	if err := client.WaitReady(ready); err != nil {
 		return fmt.Errorf("model %s: %w", model, explain(client, err))
 	}
 	return a.classifyAll(ctx, client, pictures)
+}
+
+// startVision runs a heron-vision of this command's own, until end. What matters of its log comes back in errors.
+func startVision(ctx context.Context, conf vision.ClientConfig) (client *vision.Client, end func(), err error) {
+	conf.Log = slog.New(slog.DiscardHandler)
+	if client, err = vision.NewClient(conf); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- client.Run(ctx) }()
+	return client, func() { cancel(); <-done }, nil
 }
 
 // explain prefers heron-vision's own end over the deadline that it caused.

@@ -22,11 +22,7 @@ func (a *app) fleetCmd() *cobra.Command {
 		Long: "Types are what the device lists in heron fleet show, such as ping, snapshot, diag, restart, reboot, rollback, log-level, camera-test.\n" +
 			"Exit code 0 when it succeeded, 1 when not, 3 when no outcome came in time.",
 		RunE: func(c *cobra.Command, names []string) error {
-			conf, err := f.config()
-			if err != nil {
-				return err
-			}
-			group, err := oneGroup(conf)
+			conf, err := f.groupConfig()
 			if err != nil {
 				return err
 			}
@@ -39,7 +35,7 @@ func (a *app) fleetCmd() *cobra.Command {
 					return usage("cmd: %q cannot be a level of a topic: use a-z, 0-9, _ and -", n)
 				}
 			}
-			return a.command(c.Context(), conf, f.person(), group, names[0], names[1], with, timeout)
+			return a.command(c.Context(), conf, f.person(), names[0], names[1], with, timeout)
 		}}
 	c.Flags().StringArrayVar(&list, "arg", nil, "an argument, `key=value`; true, false and numbers are taken as such; may be repeated")
 	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait; the command expires for the device then, too")
@@ -71,7 +67,7 @@ func arguments(list []string) (map[string]any, error) {
 	return out, nil
 }
 
-func (a *app) command(ctx context.Context, conf fleet.Config, by, group, device, kind string, with map[string]any, timeout time.Duration) error {
+func (a *app) command(ctx context.Context, conf fleet.Config, by, device, kind string, with map[string]any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make(chan fleet.Message, 64)
@@ -82,8 +78,8 @@ func (a *app) command(ctx context.Context, conf fleet.Config, by, group, device,
 		}
 	}
 	var last message.Answer
-	err := a.withFleet(ctx, conf, conf.CommandSubs(group, device, kind), take, func(ctx context.Context, l *fleet.Link) error {
-		return fleet.Command(ctx, l, group, device, kind, by, with, answers, func(an message.Answer) {
+	err := a.withFleet(ctx, conf, conf.CommandSubs(conf.Group, device, kind), take, func(ctx context.Context, l *fleet.Link) error {
+		return fleet.Command(ctx, l, conf.Group, device, kind, by, with, answers, func(an message.Answer) {
 			last = an
 			_ = a.say(an, "%s", answerText(an))
 		})

@@ -74,12 +74,13 @@ func (f *fleetFlags) person() string {
 	return cmp.Or(f.by, os.Getenv("HERON_FLEET_BY"), name+"@"+host)
 }
 
-// oneGroup is the group that a command writes to: never guessed.
-func oneGroup(conf fleet.Config) (string, error) {
-	if conf.Group == "" {
-		return "", usage("which group? give --group, HERON_FLEET_GROUP or group: in fleet.yaml")
+// groupConfig is config for commands that write: their group is never guessed.
+func (f *fleetFlags) groupConfig() (fleet.Config, error) {
+	conf, err := f.config()
+	if err == nil && conf.Group == "" {
+		err = usage("which group? give --group, HERON_FLEET_GROUP or group: in fleet.yaml")
 	}
-	return conf.Group, nil
+	return conf, err
 }
 
 // withFleet connects and calls body; lost connections are told on the error output.

@@ -115,16 +115,12 @@ func (a *app) push(ctx context.Context, f *pushFlags) error {
 
 // withManager is withInventory for commands that write to one group.
 func (a *app) withManager(ctx context.Context, f *fleetFlags, body func(context.Context, *fleet.Manager, *fleet.Inventory, string) error) error {
-	conf, err := f.config()
-	if err != nil {
-		return err
-	}
-	group, err := oneGroup(conf)
+	conf, err := f.groupConfig()
 	if err != nil {
 		return err
 	}
 	return a.withInventory(ctx, conf, func(ctx context.Context, l *fleet.Link, inv *fleet.Inventory) error {
-		return body(ctx, fleet.NewManager(l, inv, group, f.person()), inv, group)
+		return body(ctx, fleet.NewManager(l, inv, conf.Group, f.person()), inv, conf.Group)
 	})
 }
 

@@ -37,7 +37,7 @@ func (a *Agent) observe(obs vision.Observation) {
 		a.fit.saw(obs)
 	}
 	if a.updates != nil && (len(obs.Top) > 0 || obs.Error != "") {
-		a.updates.meter.Saw(obs.Slot, lookOf(obs.Top, obs.LatMS, obs.Error))
+		a.updates.meter.Saw(obs.Slot, lookOf(obs.Top, obs.LatMS, obs.Error, obs.Code))
 	}
 	if a.conf.Uplink.Results == "every" {
 		a.outbox.Put(result(obs))

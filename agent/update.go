@@ -243,8 +243,8 @@ func (a *Agent) watchModels(s vision.ClientStats) {
 		return
 	}
 	for _, m := range a.conf.Models {
-		if why := a.vision.CandidateLost(m.Slot); why != "" {
-			u.meter.LostCandidate(m.Slot, why, !strings.HasPrefix(why, "heron-vision was replaced meanwhile"))
+		if why, blamed := a.vision.CandidateLost(m.Slot); why != "" {
+			u.meter.LostCandidate(m.Slot, why, blamed)
 		}
 	}
 	for _, r := range s.Refusals {
@@ -260,9 +260,9 @@ func (a *Agent) watchModels(s vision.ClientStats) {
 	}
 }
 
-// look is what a model's judge wants to know of one answer.
-func lookOf(top []inference.Score, latency float64, failed string) models.Look {
-	l := models.Look{LatencyMS: latency, Failed: failed != "", NotFinite: strings.Contains(failed, "not finite") || strings.Contains(failed, "NaN")}
+// lookOf is what a model's judge wants to know of one answer; code is that of a failure.
+func lookOf(top []inference.Score, latency float64, failed, code string) models.Look {
+	l := models.Look{LatencyMS: latency, Failed: failed != "", NotFinite: code == inference.CodeNotFinite}
 	if len(top) > 0 {
 		l.Label, l.Score = top[0].Label, top[0].Score
 	}
@@ -272,7 +272,7 @@ func lookOf(top []inference.Score, latency float64, failed string) models.Look {
 // compared takes what a candidate said beside the live model.
 func (a *Agent) compared(s vision.Shadow) {
 	if a.updates != nil {
-		a.updates.meter.Compared(s.Slot, lookOf(s.Live, s.LiveMS, ""), lookOf(s.Top, s.LatMS, s.Error))
+		a.updates.meter.Compared(s.Slot, lookOf(s.Live, s.LiveMS, "", ""), lookOf(s.Top, s.LatMS, s.Error, s.Code))
 	}
 }
 

@@ -173,7 +173,7 @@ func (s *server) turn(ctx context.Context, sl *slot, m *model, f *camera.Frame, 
 	r, err := classify(ctx, m)
 	o.Top, o.LatMS, o.PrepMS = r.Top, r.LatMS, r.PrepMS
 	if err != nil {
-		o.Top, o.Error = nil, cleanText(err.Error())
+		o.Top, o.Error, o.Code = nil, cleanText(err.Error()), codeOf(err)
 		if accelerated(m.Slot) && ctx.Err() == nil {
 			s.steady(ctx, sl, m, err.Error()) // is it the frame, or the engine?
 		}

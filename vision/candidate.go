@@ -21,6 +21,7 @@ type Shadow struct {
 	Live   []inference.Score `json:"live,omitempty"` // the live model's answer
 	Top    []inference.Score `json:"top,omitempty"`  // the candidate's
 	Error  string            `json:"error,omitempty"`
+	Code   string            `json:"code,omitempty"` // that of the inference.Refusal, where Error is one
 }
 
 // Staged is a candidate that loaded beside the live model.
@@ -28,11 +29,6 @@ type Staged struct {
 	Model, Engine, Device string
 	LoadMS                float64
 }
-
-// LostCandidate is the error of a candidate that took its process down, or went with it.
-type LostCandidate struct{ Reason string }
-
-func (e *LostCandidate) Error() string { return e.Reason }
 
 // Stage loads a candidate beside the live model of cfg.Slot and lets it see the frames, for at most share (0…1) of the cameras' time.
 // A model that is refused is a *inference.Refusal. Try it in a process of its own first: here a crash costs the live model two seconds.
@@ -54,7 +50,7 @@ func (c *Client) Stage(ctx context.Context, cfg SlotConfig, share float64) (Stag
 	}
 	c.mu.Lock()
 	if k := c.candidates[cfg.Slot]; k != nil && k.lost != "" {
-		err = &LostCandidate{k.lost}
+		err = errors.New(k.lost)
 	}
 	delete(c.candidates, cfg.Slot)
 	c.mu.Unlock()
@@ -88,14 +84,15 @@ func (c *Client) Discard(slot string) {
 	}
 }
 
-// CandidateLost says why a staged candidate is not there any more; empty while it is, or where there was none.
-func (c *Client) CandidateLost(slot string) string {
+// CandidateLost says why a staged candidate is not there any more, and whether it took its process down itself; empty while it is there,
+// or where there was none.
+func (c *Client) CandidateLost(slot string) (reason string, blamed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.candidates[slot]; k != nil {
-		return k.lost
+		return k.lost, k.blamed
 	}
-	return ""
+	return "", false
 }
 
 // Replace gives a slot another bundle by a process of its own: for going back when the present model cannot be reasoned with.
@@ -127,8 +124,9 @@ func (c *Client) configure(cfg SlotConfig) {
 
 // contender is a candidate as the Client knows it.
 type contender struct {
-	cfg  SlotConfig
-	lost string // why it is gone
+	cfg    SlotConfig
+	lost   string // why it is gone
+	blamed bool   // it took its process down itself
 }
 
 // onPromoted notes the new live model before the first observation of it. The reader's goroutine calls it.
@@ -176,11 +174,11 @@ func (c *Client) loseCandidates(l *loss) bool {
 			continue
 		}
 		k.lost = l.reason
-		own := l.candidate == slot || l.candidate == "" && slices.Contains([]string{CauseExit, CauseMemory, CauseBeat, CauseEngine}, l.cause) && !l.outside
-		blamed = blamed || own
-		if !own {
+		k.blamed = l.candidate == slot || l.candidate == "" && slices.Contains([]string{CauseExit, CauseMemory, CauseBeat, CauseEngine}, l.cause) && !l.outside
+		if !k.blamed {
 			k.lost = "heron-vision was replaced meanwhile: " + l.reason
 		}
+		blamed = blamed || k.blamed
 	}
 	return blamed
 }

@@ -129,7 +129,10 @@ func TestFault_M_CandidateThatMisbehavesCostsOnlyItself(t *testing.T) {
 			first := e.newest().Model
 			_, err := e.Stage(t.Context(), vision.SlotConfig{Slot: "main", Bundle: bundle(t, c.engine, c.script)}, 1)
 			must(t, err)
-			e.eventually("the candidate is lost", func() bool { return strings.Contains(e.CandidateLost("main"), c.want) })
+			e.eventually("the candidate is lost", func() bool {
+				why, blamed := e.CandidateLost("main")
+				return blamed && strings.Contains(why, c.want)
+			})
 			e.flows(5)
 			if s := e.Stats(); s.Restarts != 1 || s.State == vision.StateCrashLoop || e.newest().Model != first {
 				t.Errorf("stats %+v, model %s", s, e.newest().Model)

@@ -189,20 +189,54 @@ func (c *Client) standbys(now time.Time) (all []Standby) {
 func (c *Client) loseEngine(l *loss, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.courses[l.slot]
+	slot, engine := l.slot, l.engine
 	if l.suspect != "" {
-		p = c.courses[l.suspect]
+		slot, engine = l.suspect, c.courses[l.suspect].active
 	}
-	if p == nil {
-		return false
-	}
-	engine, slot := l.engine, l.slot
-	if l.suspect != "" {
-		engine, slot = p.active, l.suspect
-	}
-	if !p.lose(slot, engine, l.cause, l.reason, now, c.cfg.EngineRetry) {
+	p := c.courses[slot]
+	if p == nil || !p.lose(slot, engine, l.cause, l.reason, now, c.cfg.EngineRetry) {
 		return false
 	}
 	c.stats.Fallbacks++
 	return true
+}
+
+// engineError ends the reader: heron-vision has said that an engine cannot be trusted any more.
+type engineError struct{ engineLost }
+
+func (e *engineError) Error() string { return "engine lost: " + e.Reason }
+
+// suspect is the one slot that runs on an accelerator while nothing is being loaded: where a process dies without a word, its driver is the first
+// to be doubted. Client.mu is held.
+func (s *session) suspect() (slot string) {
+	for name, p := range s.slots {
+		if !p.accelerated || !p.loaded {
+			continue
+		}
+		if slot != "" || s.loading != "" {
+			return ""
+		}
+		slot = name
+	}
+	return slot
+}
+
+func (s *session) onEngineLost(l *engineLost) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if slot := s.slots[l.Slot]; slot == nil || slot.engine != l.Engine {
+		return badf("engine %.40q of slot %.40q was lost, which was not in use", l.Engine, l.Slot)
+	}
+	return &engineError{*l}
+}
+
+func (s *session) onEngines(e *engines) error {
+	if s.c.look == nil {
+		return badf("engines were told of unasked")
+	}
+	select {
+	case s.c.look <- e.Engines:
+	default: // told before
+	}
+	return nil
 }

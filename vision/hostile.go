@@ -62,7 +62,7 @@ func okNumber(list ...float64) bool {
 
 func (o *Observation) check() error {
 	switch {
-	case !okNames(o.Camera, o.Slot, o.Model, o.Engine, o.Name):
+	case !okNames(o.Camera, o.Slot, o.Model, o.Engine, o.Name, o.Code):
 		return badf("observation with a name that is too long or not plain text")
 	case !okNumber(o.AgeMS, o.LatMS, o.PrepMS, float64(o.MonoMS)):
 		return badf("observation of camera %q with a number out of range", o.Camera)
@@ -129,7 +129,7 @@ func (m *promoted) check() error {
 
 func (m *Shadow) check() error {
 	m.Error = cleanText(m.Error)
-	if !okNames(m.Slot, m.Camera, m.Model) || !okNumber(m.LiveMS, m.LatMS) || len(m.Top) > maxTop || len(m.Live) > maxTop {
+	if !okNames(m.Slot, m.Camera, m.Model, m.Code) || !okNumber(m.LiveMS, m.LatMS) || len(m.Top) > maxTop || len(m.Live) > maxTop {
 		return badf("shadow is out of bounds")
 	}
 	if err := checkScores(m.Camera, m.Live); err != nil {

@@ -29,6 +29,7 @@ type Observation struct {
 	Jumped bool              `json:"jumped,omitempty"` // the camera's own timestamps went back or jumped since the frame before; At has not
 	Name   string            `json:"name,omitempty"`   // file name of a picture
 	Error  string            `json:"error,omitempty"`  // inference failed on this frame
+	Code   string            `json:"code,omitempty"`   // that of the inference.Refusal, where Error is one
 }
 
 // CameraConfig is one camera for heron-vision.

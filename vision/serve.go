@@ -338,9 +338,17 @@ func sayable(b *inference.Bundle) error {
 	return nil
 }
 
+// codeOf is the code of the refusal in err's chain; empty where there is none.
+func codeOf(err error) string {
+	if r := asRefusal(err); r != nil {
+		return r.Code
+	}
+	return ""
+}
+
 func refusal(slot string, err error) Refused {
 	r := Refused{Slot: slot, Code: inference.CodeFormat, Reason: err.Error()}
-	if as := (*inference.Refusal)(nil); errors.As(err, &as) {
+	if as := asRefusal(err); as != nil {
 		r.Code, r.Reason, r.NextStep = as.Code, as.What, as.NextStep
 	}
 	r.Reason, r.NextStep = cleanText(r.Reason), cleanText(r.NextStep)

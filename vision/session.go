@@ -146,26 +146,6 @@ func (s *session) lostReader(err error) *loss {
 	return &loss{cause: CauseExit, slot: s.loading, loading: s.loading != "", engine: s.engine, suspect: s.suspect()}
 }
 
-// engineError ends the reader: heron-vision has said that an engine cannot be trusted any more.
-type engineError struct{ engineLost }
-
-func (e *engineError) Error() string { return "engine lost: " + e.Reason }
-
-// suspect is the one slot that runs on an accelerator while nothing is being loaded: where a process dies without a word, its driver is the first
-// to be doubted. Client.mu is held.
-func (s *session) suspect() (slot string) {
-	for name, p := range s.slots {
-		if !p.accelerated || !p.loaded {
-			continue
-		}
-		if slot != "" || s.loading != "" {
-			return ""
-		}
-		slot = name
-	}
-	return slot
-}
-
 // explainExit says why a process closed its connection. Who kills a process from outside says nothing about a model.
 func (s *session) explainExit(l *loss) {
 	l.reason = s.name() + " closed the connection"
@@ -333,26 +313,6 @@ func (s *session) onLoading(l *loading) error {
 	}
 	s.loading, s.engine, s.progress = l.Slot, l.Engine, time.Now()
 	s.c.courses[l.Slot].loading(l)
-	return nil
-}
-
-func (s *session) onEngineLost(l *engineLost) error {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	if slot := s.slots[l.Slot]; slot == nil || slot.engine != l.Engine {
-		return badf("engine %.40q of slot %.40q was lost, which was not in use", l.Engine, l.Slot)
-	}
-	return &engineError{*l}
-}
-
-func (s *session) onEngines(e *engines) error {
-	if s.c.look == nil {
-		return badf("engines were told of unasked")
-	}
-	select {
-	case s.c.look <- e.Engines:
-	default: // told before
-	}
 	return nil
 }
 

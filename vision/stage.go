@@ -61,18 +61,16 @@ func (s *server) dropCandidate(sl *slot) {
 
 // promote puts the candidate in the live model's place between two frames. From the frame after it on, the slot answers with it.
 func (s *server) promote(ctx context.Context, m promote) {
+	var c *candidate
 	sl := s.slots[m.Slot]
-	if sl == nil || sl.candidate.Load() == nil {
+	if sl != nil {
+		c = sl.candidate.Swap(nil)
+	}
+	if c == nil {
 		s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Error: fmt.Sprintf("slot %q has no candidate", m.Slot)})
 		return
 	}
 	sl.turn.Lock()
-	c := sl.candidate.Swap(nil)
-	if c == nil {
-		sl.turn.Unlock()
-		s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Error: fmt.Sprintf("slot %q has no candidate any more", m.Slot)})
-		return
-	}
 	c.turn.Lock() // its last shadow is over
 	c.turn.Unlock()
 	old := sl.model.Swap(c.model)
@@ -111,7 +109,7 @@ func (c *cam) shadow(ctx context.Context, f *camera.Frame, o *Observation) {
 	k.spent += time.Since(t0)
 	m := Shadow{Slot: o.Slot, Camera: o.Camera, Frame: o.Frame, Model: k.id, LiveMS: o.LatMS, LatMS: r.LatMS, Live: o.Top, Top: r.Top}
 	if err != nil {
-		m.Top, m.Error = nil, cleanText(err.Error())
+		m.Top, m.Error, m.Code = nil, cleanText(err.Error()), codeOf(err)
 	}
 	c.s.say(kindShadow, m)
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"heron/inference/tflite"
+	_ "heron/internal/malloc" // one arena
 	"heron/vision"
 )
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -233,7 +235,7 @@ func ledger(t testing.TB, rs []rec) (frames map[int]int) {
 	return frames
 }
 
-// usedValue is where in the file a part of a stream's group lies that is in use, the middle one of all.
+// usedValue is where in the file a part of a stream's group lies that is in use, the middle one of all by key.
 func usedValue(t testing.TB, path, bucket string) int64 {
 	t.Helper()
 	f, err := os.Open(path)
@@ -259,16 +261,21 @@ func usedValue(t testing.TB, path, bucket string) int64 {
 	}, fail); err != nil {
 		t.Fatal(err)
 	}
-	var found []int64
+	type place struct {
+		key string
+		at  int64
+	}
+	var found []place
 	err = p.leaves(func(at int64, x element) error {
 		n := at / p.size
 		if used := p.seen[n/64]>>(n%64)&1 == 1; used && reached[string(x.key)+string(x.value)] {
-			found = append(found, at)
+			found = append(found, place{string(x.key), at})
 		}
 		return nil
 	})
 	if err != nil || len(found) == 0 {
 		t.Fatalf("no part of %s in use: %v", bucket, err)
 	}
-	return found[len(found)/2]
+	slices.SortFunc(found, func(a, b place) int { return strings.Compare(a.key, b.key) })
+	return found[len(found)/2].at // the first leaf is read by every change
 }

@@ -3,6 +3,8 @@ package vision
 import (
 	"context"
 	"time"
+
+	"heron/internal/clock"
 )
 
 // Run starts heron-vision, watches it and replaces it whenever it is lost, until ctx ends (its error) or all sources have ended
@@ -16,7 +18,7 @@ func (c *Client) Run(ctx context.Context) error {
 			return err
 		}
 		wait := c.answer(l, s, h)
-		if c.single && !l.planned || !pause(ctx, wait) {
+		if c.single && !l.planned || !clock.Sleep(ctx, wait) {
 			break
 		}
 	}
@@ -158,19 +160,4 @@ func (c *Client) finish(err error) {
 			c.state(StateStopped)
 		}
 	})
-}
-
-// pause waits; false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

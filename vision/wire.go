@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"heron/internal/jsonshape"
 )
 
 // headerSize is length and kind.
@@ -149,33 +151,13 @@ func (r *reader) fill(n int) error {
 
 // unmarshal decodes one JSON payload: nesting is bounded first, and nothing may follow it.
 func unmarshal(b []byte, v any) error {
-	if depth(b) > maxDepth {
+	if depth, _ := jsonshape.Of(b); depth > maxDepth {
 		return badf("message is nested deeper than %d", maxDepth)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return badf("message is not what it should be: %v", err)
 	}
 	return nil
-}
-
-// depth is how deep brackets nest outside strings.
-func depth(b []byte) int {
-	deepest, d, quoted := 0, 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			d++
-			deepest = max(deepest, d)
-		case c == '}' || c == ']':
-			d--
-		}
-	}
-	return deepest
 }
 
 // splitPicture separates header and JPEG; the JPEG is a copy.

@@ -2,6 +2,7 @@
 package clock
 
 import (
+	"context"
 	"os"
 	"strings"
 	"sync"
@@ -43,4 +44,19 @@ func Now() Quality {
 		return Quality{}
 	}
 	return Quality{Sync: true, ErrMS: (int64(t.Maxerror) + 999) / 1000}
+}
+
+// Sleep waits for d, which may be none. It says whether ctx is still going on.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 
+	"heron/internal/atomicfile"
 	"heron/sync/message"
 )
 
@@ -33,7 +33,7 @@ type Config struct {
 // LoadConfig reads the file strictly. A file that is not there is an empty one, unless must. Paths in it start at its folder.
 func LoadConfig(path string, must bool) (Config, error) {
 	var c Config
-	b, err := readSmall(path)
+	b, err := atomicfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) && !must {
 		return c, nil
 	}
@@ -128,7 +128,7 @@ func (c Config) password() (string, error) {
 	if c.PasswordFile == "" {
 		return "", nil
 	}
-	b, err := readSmall(c.PasswordFile)
+	b, err := atomicfile.Read(c.PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("password_file: %w", err)
 	}
@@ -138,7 +138,7 @@ func (c Config) password() (string, error) {
 func (c Config) tls(host string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	if c.CA != "" {
-		pem, err := readSmall(c.CA)
+		pem, err := atomicfile.Read(c.CA)
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
@@ -155,19 +155,6 @@ func (c Config) tls(host string) (*tls.Config, error) {
 		conf.Certificates = []tls.Certificate{pair}
 	}
 	return conf, nil
-}
-
-// readSmall reads a file of at most 1 MiB: a wrong path must not fill the memory.
-func readSmall(path string) ([]byte, error) {
-	const most = 1 << 20
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, most)
-	}
-	return os.ReadFile(path)
 }
 
 // filter of what a fleet says: group and device may be empty, for all.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"heron/internal/jsonshape"
 )
 
 // Bounds of the documents.
@@ -228,7 +230,7 @@ func decode(b []byte, v any) error {
 	if !utf8.Valid(b) {
 		return errors.New("not UTF-8")
 	}
-	switch depth, values := shape(b); {
+	switch depth, values := jsonshape.Of(b); {
 	case depth > maxDepth:
 		return fmt.Errorf("nested deeper than %d", maxDepth)
 	case values > maxValues:
@@ -248,28 +250,6 @@ func decode(b []byte, v any) error {
 		return errors.New("a time is not a string such as 2026-11-20T13:00:00Z")
 	}
 	return err
-}
-
-// shape is how deep brackets are nested, and how many commas there are, both outside strings.
-func shape(b []byte) (depth, commas int) {
-	now, quoted := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			now++
-			depth = max(depth, now)
-		case c == '}' || c == ']':
-			now--
-		case c == ',':
-			commas++
-		}
-	}
-	return depth, commas
 }
 
 func isObject(b []byte) bool {

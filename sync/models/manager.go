@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"heron/internal/backoff"
+	"heron/internal/clock"
 )
 
 const maxRefused = 1000
@@ -140,7 +141,7 @@ func (m *Manager) untilLoaded(ctx context.Context) {
 		m.mu.Lock()
 		ok := m.loaded
 		m.mu.Unlock()
-		if ok || !sleep(ctx, retry.Next()) {
+		if ok || !clock.Sleep(ctx, retry.Next()) {
 			return
 		}
 		ran := map[string]Bundle{}
@@ -164,17 +165,6 @@ func (m *Manager) isLoaded() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.loaded
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // put journals a change. Without a journal that was read, nothing is written: it would write over what is there.
@@ -239,7 +229,7 @@ func (m *Manager) collector(ctx context.Context) {
 
 func (m *Manager) waitLoaded(ctx context.Context) bool {
 	for !m.isLoaded() {
-		if !sleep(ctx, m.pace.tick) {
+		if !clock.Sleep(ctx, m.pace.tick) {
 			return false
 		}
 	}

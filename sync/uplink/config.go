@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"heron/internal/atomicfile"
 	"heron/sync/message"
 )
 
@@ -175,22 +175,9 @@ func (c Config) password() (string, error) {
 	if c.PasswordFile == "" {
 		return "", nil
 	}
-	b, err := readSmall(c.PasswordFile)
+	b, err := atomicfile.Read(c.PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("uplink.credentials.password_file: %w", err)
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-// readSmall reads a file of at most 1 MiB: a wrong path must not fill the memory.
-func readSmall(path string) ([]byte, error) {
-	const most = 1 << 20
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, most)
-	}
-	return os.ReadFile(path)
 }

@@ -15,6 +15,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"heron/internal/atomicfile"
 	"heron/internal/clock"
 	"heron/sync/message"
 )
@@ -215,7 +216,7 @@ func (u *Uplink) dialWebsocket(ctx context.Context, conf *tls.Config) (*wire, er
 func (u *Uplink) tlsConfig() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.broker.url.Hostname()}
 	if u.conf.CA != "" {
-		pem, err := readSmall(u.conf.CA)
+		pem, err := atomicfile.Read(u.conf.CA)
 		if err != nil {
 			return nil, fmt.Errorf("uplink.credentials.ca: %w", err)
 		}
@@ -227,11 +228,11 @@ func (u *Uplink) tlsConfig() (*tls.Config, error) {
 	if u.conf.Cert == "" {
 		return conf, nil
 	}
-	cert, err := readSmall(u.conf.Cert)
+	cert, err := atomicfile.Read(u.conf.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("uplink.credentials.cert: %w", err)
 	}
-	key, err := readSmall(u.conf.Key)
+	key, err := atomicfile.Read(u.conf.Key)
 	if err != nil {
 		return nil, fmt.Errorf("uplink.credentials.key: %w", err)
 	}

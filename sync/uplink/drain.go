@@ -7,6 +7,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"heron/internal/clock"
 	"heron/sync/outbox"
 )
 
@@ -54,7 +55,7 @@ func (s *session) feed(ctx context.Context, live bool, out chan<- outbox.Group) 
 		g, err := s.u.outbox.Next(ctx, live)
 		if err != nil {
 			if ctx.Err() == nil { // the outbox is closing or not open: ask again, but not at once
-				sleep(ctx, time.Second)
+				clock.Sleep(ctx, time.Second)
 				continue
 			}
 			return
@@ -86,22 +87,7 @@ func (p *pace) wait(ctx context.Context, records int) bool {
 	}
 	at := p.next
 	p.next = at.Add(time.Duration(float64(records) / p.rate * float64(time.Second)))
-	return sleep(ctx, at.Sub(now))
-}
-
-// sleep reports whether it slept to the end.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return clock.Sleep(ctx, at.Sub(now))
 }
 
 // send publishes one group after the other, live ones first, as far as the window has room. It closes flights when it ends.
@@ -112,7 +98,7 @@ func (s *session) send(ctx context.Context, live, late <-chan outbox.Group) {
 	}
 	look := time.NewTicker(s.u.timing.info)
 	defer look.Stop()
-	if !sleep(ctx, s.quiet) { // whoever is thrown out in this while was not thrown out for what it sent
+	if !clock.Sleep(ctx, s.quiet) { // whoever is thrown out in this while was not thrown out for what it sent
 		return
 	}
 	for {

@@ -143,14 +143,3 @@ func (q *fifo[T]) pop() T {
 	}
 	return v
 }
-
-// filter keeps the items that keep accepts, in order.
-func (q *fifo[T]) filter(keep func(T) bool) {
-	var kept []T
-	for _, v := range q.all() {
-		if keep(v) {
-			kept = append(kept, v)
-		}
-	}
-	q.items, q.from = kept, 0
-}

@@ -33,14 +33,14 @@ func (a *Agent) lookAtEngines(ctx context.Context) error {
 		changes := 1 + s.Fallbacks + s.Returns
 		if s.State == vision.StateRunning && (changes != seen || time.Since(looked) > lookEvery) {
 			looked, seen = time.Now(), changes
-			a.look1(ctx)
+			a.lookOnce(ctx)
 		}
 		t.Reset(lookChange)
 	}
 }
 
-// look1 looks once. What cannot be looked at keeps its last answer.
-func (a *Agent) look1(ctx context.Context) {
+// lookOnce asks heron-vision for every engine. What cannot be looked at keeps its last answer.
+func (a *Agent) lookOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	list, err := vision.Look(ctx, a.lookConf)

@@ -10,6 +10,7 @@ import (
 	"heron/sync/message"
 	"heron/sync/models"
 	"heron/sync/uplink"
+	"heron/vision"
 )
 
 // reported is what this device says of what it runs.
@@ -26,9 +27,14 @@ func (a *Agent) reported() *message.Reported {
 	for _, w := range o.desired.Resolved().Models {
 		wants[w.Slot] = w
 	}
-	refused, states, held := u.now(a.configured)
+	running := a.vision.Stats().Slots
+	engines := map[string]string{} // slot → what its model runs on
+	for _, b := range running {
+		engines[b.Slot] = b.Engine
+	}
+	refused, states, held := u.now(func() []models.SlotState { return a.configured(running) })
 	for _, s := range states {
-		out := reportedSlot(s, a.engineOf(s.Slot))
+		out := reportedSlot(s, engines[s.Slot])
 		if w, ok := wants[s.Slot]; ok {
 			out.Source, out.Rev, out.Target = w.Source, w.Rev, w.Target
 			if d, ok := waiting[s.Slot]; ok {
@@ -40,7 +46,7 @@ func (a *Agent) reported() *message.Reported {
 				out.Refused = append(out.Refused, message.Refusal{Target: f.Target, Digest: f.Digest, Step: string(f.Step), Reason: f.Reason, At: f.At})
 			}
 		}
-		out.Since = u.since1(s.Slot, out.Step+out.Target)
+		out.Since = u.stepSince(s.Slot, out.Step+out.Target)
 		r.At = latest(r.At, out.Since)
 		r.Slots = append(r.Slots, out)
 	}
@@ -59,15 +65,13 @@ func (u *updates) now(configured func() []models.SlotState) ([]models.Refused, [
 }
 
 // configured are the slots as they run when nothing but the configuration says what is in them.
-func (a *Agent) configured() (out []models.SlotState) {
-	running := map[string]string{}
-	for _, s := range a.vision.Stats().Slots {
-		running[s.Slot], _, _ = strings.Cut(s.Model, "#")
-	}
+func (a *Agent) configured(running []vision.SlotStats) (out []models.SlotState) {
 	for _, m := range a.conf.Models {
 		s := models.SlotState{Slot: m.Slot}
-		if model := running[m.Slot]; model != "" {
-			s.Active = models.Bundle{Dir: m.Bundle, Model: model}
+		for _, r := range running {
+			if model, _, _ := strings.Cut(r.Model, "#"); r.Slot == m.Slot && model != "" {
+				s.Active = models.Bundle{Dir: m.Bundle, Model: model}
+			}
 		}
 		out = append(out, s)
 	}
@@ -81,8 +85,8 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// since1 is since when a slot's step has been what it is: a time that does not change with each look.
-func (u *updates) since1(slot, step string) time.Time {
+// stepSince is since when a slot's step has been what it is: a time that does not change with each look.
+func (u *updates) stepSince(slot, step string) time.Time {
 	if u == nil { // nothing is ever on its way
 		return time.Time{}
 	}
@@ -92,15 +96,6 @@ func (u *updates) since1(slot, step string) time.Time {
 		u.steps[slot], u.since[slot] = step, time.Now().UTC().Truncate(time.Second)
 	}
 	return u.since[slot]
-}
-
-func (a *Agent) engineOf(slot string) string {
-	for _, b := range a.vision.Stats().Slots {
-		if b.Slot == slot {
-			return b.Engine
-		}
-	}
-	return ""
 }
 
 func reportedSlot(s models.SlotState, engine string) message.ReportedSlot {

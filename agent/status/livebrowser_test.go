@@ -208,3 +208,31 @@ func TestBrowserEndsLiveViewInAHiddenTab(t *testing.T) {
 	b.run(`delete document.hidden; document.dispatchEvent(new Event("visibilitychange"))`)
 	eventually(t, "somebody looks again", func() bool { return s.streams.watching() == 1 })
 }
+
+func TestBrowserKeepsTheListOfEnginesAsItWasLeft(t *testing.T) {
+	d := &device{picture: bottle}
+	d.set(troubled(time.Now()))
+	s := serve(t, d)
+	b := newBrowser(t, 390, 844)
+	b.call("POST", "/url", map[string]any{"url": "http://" + s.Addr() + "/"})
+	renewed := func(since string) func() bool {
+		return func() bool { return b.run(`return document.querySelector("time").textContent`) != since }
+	}
+	at := func() string { return b.run(`return document.querySelector("time").textContent`).(string) }
+	open := func() bool { return b.run(`return document.querySelector("details.engines").open`).(bool) }
+	if open() {
+		t.Error("the list is open before anybody asked")
+	}
+	for _, want := range []bool{true, false} {
+		b.run(`document.querySelector("details.engines").scrollIntoView()`)
+		b.click("details.engines summary")
+		since := at()
+		d.set(troubled(time.Now().Add(time.Hour)))
+		eventually(t, "the page is renewed", renewed(since))
+		if open() != want {
+			t.Errorf("open: %t after the page was renewed", open())
+		}
+		b.shot("engines")
+		d.set(troubled(time.Now().Add(2 * time.Hour)))
+	}
+}

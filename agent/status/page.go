@@ -21,7 +21,7 @@ const currentFor = 5 * time.Second
 // parsePage is done once a Server; the file is part of the binary, so a mistake in it is a mistake of ours.
 func parsePage() *template.Template {
 	return template.Must(template.New("page.html").Funcs(template.FuncMap{
-		"ago": ago, "bar": bar, "board": boardText, "bytes": bytesText, "clock": clockText, "dur": duration, "first": first, "fixed": fixed, "fps": fpsText, "hot": inTrouble, "join": join,
+		"ago": ago, "bar": bar, "board": boardText, "bytes": bytesText, "clock": clockText, "dur": duration, "engines": enginesText, "first": first, "fixed": fixed, "fps": fpsText, "hot": inTrouble, "join": join,
 		"lost": lost, "ms": milliseconds, "num": number, "old": old, "percent": percent, "short": short, "shotHeight": shotHeight,
 		"summary": summary, "title": title,
 	}).ParseFS(files, "page.html"))
@@ -81,6 +81,29 @@ func summary(s Snapshot) string {
 		waiting = number(s.Outbox.Records) + " records wait to be sent"
 	}
 	return fmt.Sprintf("%s, %s results a second, link %s, %s.", cameras, fixed(1, rate), s.Uplink.State, waiting)
+}
+
+// enginesText sums a list of engines up in one line; the list itself is behind it.
+func enginesText(list []Engine) string {
+	var said []string
+	ready, rest := 0, 0
+	for _, e := range list {
+		switch {
+		case e.InUse:
+			said = append(said, e.Engine+" in use")
+		case e.Usable:
+			ready++
+		default:
+			rest++
+		}
+	}
+	if ready > 0 {
+		said = append(said, strconv.Itoa(ready)+" ready")
+	}
+	if rest > 0 {
+		said = append(said, strconv.Itoa(rest)+" not usable, and why")
+	}
+	return "Engines: " + strings.Join(said, ", ")
 }
 
 func old(now, at time.Time) bool { return now.Sub(at) > currentFor }

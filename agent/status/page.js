@@ -28,7 +28,8 @@
     }
     if (old.hasAttribute("data-own") && old.dataset.camera === fresh.dataset.camera) return;
     if (old.hasAttribute("data-own")) return old.replaceWith(fresh);
-    for (const a of [...old.attributes]) if (!fresh.hasAttribute(a.name)) old.removeAttribute(a.name);
+    const theirs = (name) => name === "open" && old.nodeName === "DETAILS"; // who opened it wants to read it
+    for (const a of [...old.attributes]) if (!fresh.hasAttribute(a.name) && !theirs(a.name)) old.removeAttribute(a.name);
     for (const a of fresh.attributes) if (old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
     const now = [...old.childNodes], next = [...fresh.childNodes];
     now.slice(next.length).forEach((n) => n.remove());

@@ -19,8 +19,8 @@ func TestPageTellsTheTruth(t *testing.T) {
 		never []string
 	}{
 		"working": {working(now),
-			[]string{"Working", "scratched", "91.2 %", "10.0/s", "1 camera, 10.0 results a second, link online, 12 records wait to be sent.", "938\u2009639", "in use"},
-			[]string{"Not current", "with trouble"}},
+			[]string{"Working", "scratched", "91.2 %", "10.0/s", "1 camera, 10.0 results a second, link online, 12 records wait to be sent.", "938\u2009639", "Engines: onnx in use, 1 ready"},
+			[]string{"Not current", "with trouble", "<details open"}},
 		"troubled": {troubled(now),
 			[]string{"Working, with trouble", "Clean the lens", "17 min 00 s", "The picture is covered.", "connection refused", "Next try in", "10\u2009213", "Plug the stick in", "no Edge TPU on USB"},
 			[]string{"91.2 %"}},
@@ -87,6 +87,7 @@ func TestWordsForPeople(t *testing.T) {
 		bytesText(0): "0 B", bytesText(uint64(1023)): "1023 B", bytesText(int64(1536)): "1.5 KiB", bytesText(512 << 20): "512 MiB", bytesText(uint64(1) << 62): "4194304 TiB",
 		number(999): "999", number(int64(-1234567)): "-1\u2009234\u2009567", percent(0.9123): "91.2 %",
 		title("degraded"): "Working, with trouble", title("online"): "Online", title(""): "Unknown",
+		enginesText(working(noon).Engines): "Engines: onnx in use, 1 ready", enginesText(troubled(noon).Engines): "Engines: onnx in use, 1 ready, 1 not usable, and why",
 		ago(noon, time.Time{}): "", ago(noon, noon.Add(time.Hour)): "0.0 s", short("abc"): "abc",
 	} {
 		if got != want {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
+
+	"heron/internal/slotfile"
 )
 
 // A power cut may leave any journal and any part: what does not fit together is begun anew, what is wrong in the middle is found at the end.
@@ -38,10 +38,10 @@ func TestPartsAndJournalsAreNotTrusted(t *testing.T) {
 		"no part":                 func(r *Request) error { return os.Remove(r.Path + partSuffix) },
 		"part shorter":            func(r *Request) error { return os.Truncate(r.Path+partSuffix, 1000) },
 		"journal empty":           func(r *Request) error { return os.Truncate(r.Path+journalSuffix, 0) },
-		"journal zeros":           func(r *Request) error { return overwrite(r.Path+journalSuffix, 0, make([]byte, 2*slotSize)) },
-		"journal garbage":         func(r *Request) error { return overwrite(r.Path+journalSuffix, 0, random(2*slotSize)) },
+		"journal zeros":           func(r *Request) error { return overwrite(r.Path+journalSuffix, 0, make([]byte, 2*slotfile.Size)) },
+		"journal garbage":         func(r *Request) error { return overwrite(r.Path+journalSuffix, 0, random(2*slotfile.Size)) },
 		"one slot torn":           func(r *Request) error { return overwrite(r.Path+journalSuffix, 20, []byte("torn")) },
-		"other slot torn":         func(r *Request) error { return overwrite(r.Path+journalSuffix, slotSize+20, []byte("torn")) },
+		"other slot torn":         func(r *Request) error { return overwrite(r.Path+journalSuffix, slotfile.Size+20, []byte("torn")) },
 		"a byte of the part lost": func(r *Request) error { return overwrite(r.Path+partSuffix, 5000, []byte{^data[5000]}) },
 		"a page of zeros":         func(r *Request) error { return overwrite(r.Path+partSuffix, 8192, make([]byte, 4096)) },
 	}
@@ -93,51 +93,4 @@ func TestKilledBetweenTheLastByteAndTheName(t *testing.T) {
 			t.Errorf("%s: %d requests", name, n)
 		}
 	}
-}
-
-func TestSlotsOfTheJournal(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "j")
-	j, err := openJournal(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.f.Close()
-	for i := range int64(5) {
-		if err := j.write(record{Size: 10, Done: i, Validator: `"x"`}); err != nil {
-			t.Fatal(err)
-		}
-		other, err := openJournal(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := other.read(); got.Done != i {
-			t.Errorf("read %d, want %d", got.Done, i)
-		}
-		other.f.Close()
-	}
-}
-
-// FuzzSlot: a slot that was hit anywhere is the record that was written, or none.
-func FuzzSlot(f *testing.F) {
-	f.Add(uint16(0), byte(1), int64(5), `"etag"`)
-	f.Add(uint16(30), byte(255), int64(1<<40), "Sat, 21 Nov 2026 12:00:00 GMT")
-	f.Fuzz(func(t *testing.T, at uint16, xor byte, done int64, validator string) {
-		j, err := openJournal(filepath.Join(t.TempDir(), "j"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer j.f.Close()
-		if err := j.write(record{Done: done, Validator: strings.ToValidUTF8(validator[:min(len(validator), 256)], "?")}); err != nil {
-			t.Skip(err)
-		}
-		want := j.read()
-		slot := make([]byte, slotSize)
-		if _, err := j.f.ReadAt(slot, int64(j.n%2)*slotSize); err != nil {
-			t.Fatal(err)
-		}
-		slot[int(at)%slotSize] ^= xor
-		if got, ok := parseSlot(slot); want.Done != done || ok && got != want {
-			t.Errorf("%+v became %+v", want, got)
-		}
-	})
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"heron/internal/slotfile"
 )
 
 // disk is what is safe from a power cut at one moment, as the system calls of a download tell it: a write is safe after the next sync.
@@ -75,12 +77,11 @@ func (d *disk) record(args string) error {
 	if err != nil {
 		return err
 	}
-	slot := make([]byte, slotSize)
-	copy(slot, b)
-	r, ok := parseSlot(slot)
+	text, _, ok := slotfile.Parse(b)
 	if !ok { // the empty slots of a new journal
 		return nil
 	}
+	r := parseRecord(text)
 	d.records++
 	d.vouched = r.Done
 	if r.Done > d.safe {

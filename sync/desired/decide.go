@@ -57,8 +57,12 @@ func Decide(r *message.Rollout, self Self, now time.Time, synced bool) Decision 
 	if now.Before(r.NotBefore) {
 		return Decision{Verdict: NotBefore, Text: "the rollout begins " + r.NotBefore.In(now.Location()).Format("2006-01-02 15:04 MST"), Next: r.NotBefore}
 	}
-	if r.Window != "" && !within(r.Window, now) {
-		return Decision{Verdict: OutsideWindow, Text: fmt.Sprintf("the rollout is for %s local time; it is %s", r.Window, now.Format("15:04 MST")), Next: opening(r.Window, now)}
+	if r.Window == "" {
+		return Decision{Verdict: Apply}
+	}
+	w, err := message.ParseWindow(r.Window)
+	if err != nil || !w.Open(now) { // documents are validated when they are read
+		return Decision{Verdict: OutsideWindow, Text: fmt.Sprintf("the rollout is for %s local time; it is %s", r.Window, now.Format("15:04 MST")), Next: w.Opening(now)}
 	}
 	return Decision{Verdict: Apply}
 }
@@ -78,29 +82,3 @@ func Selected(percent float64, salt, device string) bool {
 
 // share is the least percentage that a device is within.
 func share(salt, device string) float64 { return float64(Bucket(salt, device)+1) / 100 }
-
-// within compares what a clock on the wall shows. On the two days of a year when it is set, a window may be an hour longer or
-// shorter, or, if it lies in the hour left out, not be at all.
-func within(window string, now time.Time) bool {
-	from, to, err := message.ParseWindow(window)
-	if err != nil {
-		return false // documents are validated when they are read
-	}
-	m := now.Hour()*60 + now.Minute()
-	if from < to {
-		return from <= m && m < to
-	}
-	return m >= from || m < to
-}
-
-// opening is when the window opens next.
-func opening(window string, now time.Time) time.Time {
-	from, _, _ := message.ParseWindow(window)
-	for day := range 3 {
-		t := time.Date(now.Year(), now.Month(), now.Day()+day, from/60, from%60, 0, 0, now.Location())
-		if t.After(now) {
-			return t
-		}
-	}
-	return time.Time{}
-}

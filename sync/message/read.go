@@ -153,7 +153,7 @@ func (r Rollout) validate() error {
 		return fmt.Errorf("rollout.salt: longer than %d bytes", maxText)
 	}
 	if r.Window != "" {
-		if _, _, err := ParseWindow(r.Window); err != nil {
+		if _, err := ParseWindow(r.Window); err != nil {
 			return fmt.Errorf("rollout.window: %w", err)
 		}
 	}
@@ -185,22 +185,6 @@ func (c Command) Validate() error {
 		return errors.New("args: not an object")
 	}
 	return nil
-}
-
-// ParseWindow reads 22:00-05:00 as minutes after midnight. It ends before it begins where it goes over midnight.
-func ParseWindow(s string) (from, to int, err error) {
-	a, b, ok := strings.Cut(s, "-")
-	from, okFrom := minutes(a)
-	to, okTo := minutes(b)
-	if !ok || !okFrom || !okTo || from == to {
-		return 0, 0, fmt.Errorf("%q is not a span of the day such as 22:00-05:00", clip(s))
-	}
-	return from, to, nil
-}
-
-func minutes(s string) (int, bool) {
-	t, err := time.Parse("15:04", s)
-	return t.Hour()*60 + t.Minute(), err == nil && len(s) == 5
 }
 
 // IsSlot says whether s can name a slot, which is a level of topics and folders, too.

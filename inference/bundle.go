@@ -28,7 +28,7 @@ type Bundle struct {
 	Manifest   *Manifest
 	Labels     []string
 	Candidates []Candidate // at least one, in the order in which they are to be tried
-	Missing    []string    // engines that were wanted and for which the bundle has no entry
+	Missing    []string    // choices that were wanted and for which the bundle has no entry
 }
 
 // Candidate is one engine's entry, with its overrides applied. Its Spec has no digest before Load.
@@ -38,8 +38,8 @@ type Candidate struct {
 	Spec   Spec
 }
 
-// ReadBundle reads manifest.json and the label file of a bundle's folder and picks the entries for the wanted engines,
-// in that order; none, or "auto", is the bundle's own order. Every error is a *Refusal.
+// ReadBundle reads manifest.json and the label file of a bundle's folder and picks the entries for the wanted engines
+// (see ParseChoice), in that order; none, or "auto", is the bundle's own order. Every error is a *Refusal.
 func ReadBundle(dir string, engines []string) (*Bundle, error) {
 	b := &Bundle{Dir: dir}
 	raw, err := b.read("manifest.json", maxManifest)
@@ -99,15 +99,19 @@ func (b *Bundle) pick(engines []string) error {
 	m := b.Manifest
 	if len(engines) == 0 || len(engines) == 1 && engines[0] == "auto" {
 		for _, e := range m.Engines {
-			b.add(e)
+			b.add(e, "")
 		}
 		return nil
 	}
 	for _, want := range engines {
+		engine, device, err := ParseChoice(want)
+		if err != nil {
+			return err
+		}
 		before := len(b.Candidates)
 		for _, e := range m.Engines {
-			if e.Engine == want {
-				b.add(e)
+			if e.Engine == engine {
+				b.add(e, device)
 			}
 		}
 		if len(b.Candidates) == before {
@@ -124,9 +128,9 @@ func (b *Bundle) pick(engines []string) error {
 	return nil
 }
 
-func (b *Bundle) add(e EngineEntry) {
+func (b *Bundle) add(e EngineEntry, device string) {
 	m := b.Manifest
-	s := Spec{Name: m.Name, Version: m.Version, Engine: e.Engine, Input: m.Input, Output: m.Output, Labels: b.Labels, Thresholds: m.Thresholds}
+	s := Spec{Name: m.Name, Version: m.Version, Engine: e.Engine, Device: device, Input: m.Input, Output: m.Output, Labels: b.Labels, Thresholds: m.Thresholds}
 	if e.Input != nil {
 		s.Input = *e.Input
 	}

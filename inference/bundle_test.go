@@ -63,6 +63,7 @@ func TestBundlePicksEngines(t *testing.T) {
 		{"b", "sub/m.b", ""},
 		{"b a", "sub/m.b m.a m2.a", ""},
 		{"c b", "sub/m.b", "c"},
+		{"edgetpu:usb:2-1 b", "sub/m.b", "edgetpu:usb:2-1"},
 	} {
 		b, err := ReadBundle(dir, strings.Fields(c.want))
 		if err != nil {

@@ -42,7 +42,7 @@ type Result struct {
 
 // Skipped is an engine that was to be used before the one in use, and why it is not.
 type Skipped struct {
-	Engine   string
+	Engine   string // as the order names it: its device included, where one was asked for
 	Code     string
 	Reason   string
 	NextStep string
@@ -59,9 +59,9 @@ type SlotStats struct {
 type Opening struct {
 	Threads int                                // for the engine; 0: its choice
 	Spin    bool                               // let its threads wait busily
-	Avoid   map[string]string                  // engines to be passed over, with the reason
+	Avoid   map[string]string                  // choices (see ParseChoice) to be passed over, with the reason
 	Within  time.Duration                      // one candidate may take so long, where its engine heeds a context; 0: as long as ctx
-	Trying  func(engine string)                // told before each candidate; nil: nobody
+	Trying  func(choice string)                // told before each candidate; nil: nobody
 	Check   func(context.Context, *Slot) error // judges a candidate that answers, as its golden pictures do; nil: nobody
 }
 
@@ -76,8 +76,9 @@ func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, o Openi
 	}
 	var refusals []error
 	for _, c := range b.Candidates {
-		if why, ok := o.Avoid[c.Engine]; ok {
-			s.skip(c.Engine, Refuse(CodeAvoided, "", "%s", why))
+		choice := c.Spec.Choice()
+		if why, ok := o.Avoid[choice]; ok {
+			s.skip(choice, Refuse(CodeAvoided, "", "%s", why))
 			continue
 		}
 		err := s.open(ctx, b, c, openers, o)
@@ -87,7 +88,7 @@ func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, o Openi
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("load %s: %w", c.File, err)
 		}
-		s.skip(c.Engine, err)
+		s.skip(choice, err)
 		refusals = append(refusals, err)
 		if s.skipped[len(s.skipped)-1].Code == CodeDigest {
 			return nil, err
@@ -96,8 +97,8 @@ func OpenSlot(ctx context.Context, b *Bundle, openers map[string]Opener, o Openi
 	return nil, s.noEngine(b, refusals)
 }
 
-func (s *Slot) skip(engine string, err error) {
-	k := Skipped{Engine: engine, Code: CodeFormat, Reason: err.Error()}
+func (s *Slot) skip(choice string, err error) {
+	k := Skipped{Engine: choice, Code: CodeFormat, Reason: err.Error()}
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		k.Code, k.Reason, k.NextStep = r.Code, r.What, r.NextStep
 	}
@@ -122,7 +123,7 @@ func (s *Slot) noEngine(b *Bundle, refusals []error) error {
 
 func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[string]Opener, o Opening) error {
 	if o.Trying != nil {
-		o.Trying(c.Engine)
+		o.Trying(c.Spec.Choice())
 	}
 	opener, ok := openers[c.Engine]
 	if !ok {
@@ -145,7 +146,7 @@ func (s *Slot) open(ctx context.Context, b *Bundle, c Candidate, openers map[str
 	}
 	err = s.load(within, c, m, opener, o)
 	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
-		return &Refusal{Code: CodeHung, What: fmt.Sprintf("%s: the model was not loaded within %v on %s", c.File, o.Within, c.Engine), NextStep: "use another model or engine", Err: err}
+		return &Refusal{Code: CodeHung, What: fmt.Sprintf("%s: the model was not loaded within %v on %s", c.File, o.Within, c.Spec.Choice()), NextStep: "use another model or engine", Err: err}
 	}
 	return err
 }

@@ -10,6 +10,7 @@ type Spec struct {
 	Name, Version string
 	Digest        string // sha256 of the weights, hex
 	Engine        string // the manifest's entry that was chosen
+	Device        string // the one device of Engine that is to be used, as ParseChoice has it; empty: any
 	Input         Input
 	Output        Output
 	Labels        []string

@@ -17,7 +17,7 @@ const sysfsEnv = "HERON_SYSFS"
 
 // Device is one Edge TPU that the kernel shows.
 type Device struct {
-	Name  string  // "usb:2-1.4" by the port it is plugged into, "pci:apex_0"
+	Name  string  // "usb:2-1.4" by the port it is plugged into, "pci:0" by the number of its node; as in inference.ParseChoice
 	Node  string  // "/dev/bus/usb/002/005", "/dev/apex_0"; a stick gets another one each time it is plugged in
 	Ready bool    // false: a stick whose firmware is not loaded yet; the first use loads it, and the stick comes back under other numbers
 	Temp  float64 // °C; 0 where the driver does not say
@@ -45,7 +45,7 @@ func devices(sysfs string) []Device {
 	for _, dir := range cards {
 		milli, _ := strconv.ParseFloat(line(filepath.Join(dir, "temp")), 64)
 		name := filepath.Base(dir)
-		out = append(out, Device{Name: "pci:" + name, Node: "/dev/" + name, Ready: true, Temp: milli / 1000})
+		out = append(out, Device{Name: "pci:" + strings.TrimPrefix(name, "apex_"), Node: "/dev/" + name, Ready: true, Temp: milli / 1000})
 	}
 	return out
 }
@@ -76,6 +76,9 @@ func option(name, seen string) (string, bool) {
 		return "", true
 	}
 	bus, base, _ := strings.Cut(name, ":")
+	if bus == "pci" {
+		base = "apex_" + base
+	}
 	n := 0
 	for path := range strings.Lines(seen) {
 		path = strings.TrimSpace(path)
@@ -90,6 +93,13 @@ func option(name, seen string) (string, bool) {
 	return "", false
 }
 
+func names(all []Device) (out []string) {
+	for _, d := range all {
+		out = append(out, d.Name)
+	}
+	return out
+}
+
 const attachNext = "plug a Coral in; a card needs the gasket and apex drivers besides"
 
 // noDevice is the refusal where nothing is attached, or not what was asked for; nil where there is something.
@@ -98,11 +108,9 @@ func noDevice(all []Device, name string) error {
 	case len(find(all, name)) > 0:
 		return nil
 	case name != "" && len(all) > 0:
-		var names []string
-		for _, d := range all {
-			names = append(names, d.Name)
-		}
-		return unavailable("ask for one of these, or for none by name", fmt.Sprintf("no Edge TPU is at %s; there is %s", name, strings.Join(names, ", ")))
+		return unavailable("plug it in there again, or name one that is there, or edgetpu for any", fmt.Sprintf("no Edge TPU is at %s; there is %s", name, strings.Join(names(all), ", ")))
+	case name != "":
+		return unavailable(attachNext, "no Edge TPU is at "+name+"; none is attached at all")
 	}
 	return unavailable(attachNext, "no Edge TPU is attached (looked for USB 1a6e:089a and 18d1:9302, and for PCIe cards of the apex driver)")
 }

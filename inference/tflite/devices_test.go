@@ -39,7 +39,7 @@ func TestDevices(t *testing.T) {
 			files[k] = v
 		}
 	}
-	want := []Device{{"usb:2-1.4", "/dev/bus/usb/002/005", true, 0}, {"usb:2-2", "/dev/bus/usb/002/017", false, 0}, {"pci:apex_0", "/dev/apex_0", true, 45.75}}
+	want := []Device{{"usb:2-1.4", "/dev/bus/usb/002/005", true, 0}, {"usb:2-2", "/dev/bus/usb/002/017", false, 0}, {"pci:0", "/dev/apex_0", true, 45.75}}
 	t.Setenv(sysfsEnv, tree(t, files))
 	got := Devices()
 	if len(got) != len(want) {
@@ -55,8 +55,16 @@ func TestDevices(t *testing.T) {
 	}
 	err := noDevice(got, "usb:9-9")
 	enginetest.CheckRefusal(t, err, inference.CodeUnavailable)
-	if !strings.Contains(err.Error(), "usb:2-1.4, usb:2-2, pci:apex_0") {
+	if !strings.Contains(err.Error(), "no Edge TPU is at usb:9-9; there is usb:2-1.4, usb:2-2, pci:0") {
 		t.Error(err)
+	}
+	if err := noDevice(nil, "usb:2-2"); !strings.Contains(err.Error(), "no Edge TPU is at usb:2-2; none is attached") {
+		t.Error(err)
+	}
+	for _, d := range got {
+		if engine, device, err := inference.ParseChoice(inference.Choice("edgetpu", d.Name)); err != nil || engine != "edgetpu" || device != d.Name {
+			t.Errorf("%s cannot be written into a configuration: %q %q %v", d.Name, engine, device, err)
+		}
 	}
 }
 
@@ -76,7 +84,7 @@ func TestReportWithNothingAttached(t *testing.T) {
 
 func TestOption(t *testing.T) {
 	seen := "/sys/bus/usb/devices/2-1.4\n/dev/apex_0\n/sys/bus/usb/devices/2-2\n"
-	for name, want := range map[string]string{"": "", "usb:2-1.4": "usb:0", "usb:2-2": "usb:1", "pci:apex_0": "pci:0"} {
+	for name, want := range map[string]string{"": "", "usb:2-1.4": "usb:0", "usb:2-2": "usb:1", "pci:0": "pci:0"} {
 		if got, ok := option(name, seen); !ok || got != want {
 			t.Errorf("%s: %q, %v; want %q", name, got, ok, want)
 		}

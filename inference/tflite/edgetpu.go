@@ -11,25 +11,16 @@ import "C"
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"unsafe"
 
 	"heron/inference"
 )
 
-// OpenEdgeTPU opens a compiled model on any Edge TPU that is free.
+// OpenEdgeTPU opens a compiled model on the Edge TPU that m.Spec.Device names (a Device's Name), or on any that is free.
 func OpenEdgeTPU(ctx context.Context, m inference.Model) (inference.Engine, error) {
-	return openEdgeTPU(ctx, m, "")
-}
-
-// EdgeTPU opens compiled models on one Edge TPU, by a Device's Name.
-func EdgeTPU(device string) inference.Opener {
-	return func(ctx context.Context, m inference.Model) (inference.Engine, error) {
-		return openEdgeTPU(ctx, m, device)
-	}
-}
-
-func openEdgeTPU(ctx context.Context, m inference.Model, device string) (inference.Engine, error) {
 	g, err := inference.ReadTFLite(m.Bytes)
 	if err == nil && !g.Compiled() {
 		err = inference.Refuse(inference.CodeFormat, "compile it with edgetpu_compiler and put the file it writes into the bundle",
@@ -39,18 +30,43 @@ func openEdgeTPU(ctx context.Context, m inference.Model, device string) (inferen
 		return nil, inference.InFile(m.File, err)
 	}
 	e := &engine{}
-	return e.finish(ctx, m, g, func() error {
-		if err := noDevice(Devices(), device); err != nil {
+	return e.finish(ctx, m, g, func() error { return e.loadFree(ctx, m) })
+}
+
+// loadFree tries the devices that may be meant, one after the other. Each is asked for by name: libedgetpu, asked for any, would share the one
+// that another model of this process has, and leave the others idle.
+func (e *engine) loadFree(ctx context.Context, m inference.Model) error {
+	all := Devices()
+	if err := noDevice(all, m.Spec.Device); err != nil {
+		return err
+	}
+	var whats []string
+	var next string
+	for _, d := range native.freeFirst(find(all, m.Spec.Device)) {
+		err := e.loadTried(ctx, m, d.Name)
+		r := (*inference.Refusal)(nil)
+		if err == nil || ctx.Err() != nil || len(all) == 1 || m.Spec.Device != "" || !errors.As(err, &r) || r.Code != inference.CodeUnavailable {
 			return err
 		}
-		if err := Probe(ctx, m.Bytes, device).Err(); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return err
+		whats, next = append(whats, d.Name+": "+r.What), r.NextStep
+	}
+	return unavailable(next, fmt.Sprintf("none of %d Edge TPUs can be had: %s", len(whats), strings.Join(whats, "; ")))
+}
+
+// loadTried loads what a child process has tried.
+func (e *engine) loadTried(ctx context.Context, m inference.Model, device string) error {
+	if err := Probe(ctx, m.Bytes, device).Err(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		return e.loadEdge(m, device)
-	})
+		return err
+	}
+	if err := e.loadEdge(m, device); err != nil {
+		return err
+	}
+	e.device = device
+	native.take(device, 1)
+	return nil
 }
 
 // loadEdge loads into this process, or the child of a trial.
@@ -64,9 +80,10 @@ func (e *engine) loadEdge(m inference.Model, device string) error {
 		return err
 	}
 	e.info = inference.Info{Engine: "edgetpu", Device: cmp.Or(device, "any"), Version: pair(lib, plugin).version()}
-	name, ok := option(device, pluginDevices(plugin))
-	if !ok {
-		return unavailable("plug it in again", "libedgetpu does not see "+device)
+	seen := pluginDevices(plugin)
+	name, ok := option(device, seen)
+	if !ok && (seen != "" || len(Devices()) > 1) { // one that cannot list them is asked for any, where there is one
+		return unavailable("plug it in again", "libedgetpu does not see "+device+" among: "+strings.Join(strings.Fields(seen), ", "))
 	}
 	switch none, why := e.load(lib, m, plugin, name); {
 	case none:

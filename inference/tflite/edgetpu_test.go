@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -296,28 +297,83 @@ func TestSlowDeviceIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSeveralSticks: a stick is asked for by its port, whatever its place in libedgetpu's list.
+// second plugs another stick in, which libedgetpu lists first.
+func (c *coral) second() {
+	files := stick("2-1", "18d1", "9302", "5")
+	maps.Copy(files, stick("2-2", "18d1", "9302", "6"))
+	c.t.Setenv(sysfsEnv, tree(c.t, files))
+	c.t.Setenv("HERON_DOUBLE_SEES", "/sys/bus/usb/devices/2-2\n/dev/apex_0\n/sys/bus/usb/devices/2-1\n")
+}
+
+// on opens an engine on a device and wants libedgetpu to be asked in its own words.
+func (c *coral) on(device, runsOn, asks string) inference.Engine {
+	c.t.Helper()
+	m := tpuModel(inference.Uint8)
+	m.Spec.Device = device
+	e, err := OpenEdgeTPU(c.t.Context(), m)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { e.Close() })
+	got, err := os.ReadFile(c.asked)
+	if err != nil || string(got) != "device="+asks+"\n" || e.Info().Device != runsOn {
+		c.t.Errorf("%q asks for %q, %v, and runs on %+v; want %s, %s", device, got, err, e.Info(), asks, runsOn)
+	}
+	return e
+}
+
+// TestSeveralSticks: a stick is asked for by its port, whatever its place in libedgetpu's list; without a name, the one that is free.
 func TestSeveralSticks(t *testing.T) {
 	c := plug(t)
-	files := stick("2-1", "18d1", "9302", "5")
-	for k, v := range stick("2-2", "18d1", "9302", "6") {
-		files[k] = v
+	c.second()
+	c.on("usb:2-1", "usb:2-1", "usb:1").Close()
+	one := c.on("usb:2-2", "usb:2-2", "usb:0")
+	two := c.on("", "usb:2-1", "usb:1")
+	c.does("ok")
+	must(t, os.WriteFile(c.control+".2-2", []byte("gone"), 0o644))
+	if err := one.Run(t.Context()); err == nil {
+		t.Error("the stick that was pulled answers")
 	}
-	t.Setenv(sysfsEnv, tree(t, files))
-	t.Setenv("HERON_DOUBLE_SEES", "/sys/bus/usb/devices/2-2\n/dev/apex_0\n/sys/bus/usb/devices/2-1\n")
-	for device, want := range map[string]string{"usb:2-1": "device=usb:1\n", "usb:2-2": "device=usb:0\n"} {
-		e, err := EdgeTPU(device)(t.Context(), tpuModel(inference.Uint8))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(c.asked)
-		if err != nil || string(got) != want || e.Info().Device != device {
-			t.Errorf("%s asks for %q, %v, %+v; want %q", device, got, err, e.Info(), want)
-		}
-		e.Close()
+	if err := two.Run(t.Context()); err != nil {
+		t.Errorf("the other stick: %v", err)
 	}
-	_, err := EdgeTPU("usb:3-9")(t.Context(), tpuModel(inference.Uint8))
+	one.Close()
+	must(t, os.Remove(c.control+".2-2"))
+	shared := c.on("usb:2-1", "usb:2-1", "usb:1") // two models on one stick, in one process
+	if err := errors.Join(shared.Run(t.Context()), two.Run(t.Context())); err != nil {
+		t.Error(err)
+	}
+	m := tpuModel(inference.Uint8)
+	m.Spec.Device = "usb:3-9"
+	_, err := OpenEdgeTPU(t.Context(), m)
 	enginetest.CheckRefusal(t, err, inference.CodeUnavailable)
+	if !strings.Contains(err.Error(), "no Edge TPU is at usb:3-9; there is usb:2-1, usb:2-2") {
+		t.Error(err)
+	}
+}
+
+// TestA2StickOfAnotherProcess: one that another process has is passed over where any will do, and refused where it is named.
+func TestA2StickOfAnotherProcess(t *testing.T) {
+	c := plug(t)
+	c.second()
+	child := c.worker() // takes the first
+	c.on("", "usb:2-2", "usb:0").Close()
+	m := tpuModel(inference.Uint8)
+	m.Spec.Device = "usb:2-1"
+	_, err := OpenEdgeTPU(t.Context(), m)
+	enginetest.CheckRefusal(t, err, inference.CodeUnavailable)
+	must(t, os.WriteFile(c.control+".2-2", []byte("busy"), 0o644))
+	c.refuses("none of 2 Edge TPUs can be had: usb:2-1: ")
+	must(t, child.Process.Kill())
+	_ = child.Wait() // killed
+	c.on("", "usb:2-1", "usb:1")
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestReportWithADevice(t *testing.T) {
@@ -325,6 +381,11 @@ func TestReportWithADevice(t *testing.T) {
 	r := Report(t.Context())[1]
 	if !r.Present || !r.Usable || r.Device != "usb:2-1" || !strings.Contains(r.Version, "double") {
 		t.Errorf("%+v", r)
+	}
+	c.second()
+	two := Report(t.Context())[1:]
+	if len(two) != 2 || two[0].Device != "usb:2-1" || two[1].Device != "usb:2-2" || !two[0].Usable || !two[1].Usable {
+		t.Errorf("%+v", two)
 	}
 	t.Setenv(pluginEnv, c.lib+".gone")
 	if r := Report(t.Context())[1]; !r.Present || r.Usable || !strings.Contains(r.Reason, "libedgetpu is not at") || r.NextStep == "" {

@@ -2,31 +2,27 @@ package tflite
 
 import (
 	"context"
-	"strings"
 
 	"heron/inference"
 )
 
-// Report asks the library for the CPU and, where an Edge TPU is attached, the pair in a child process.
+// Report asks the library for the CPU and, where Edge TPUs are attached, the pair in a child process: a Status for each of them.
 func Report(ctx context.Context) []inference.Status {
 	cpu := inference.Status{Engine: "tflite", Device: "cpu"}
 	v, err := Version()
 	cpu.Present, cpu.Version = err == nil, v
-	return []inference.Status{cpu.Because(err), edge(ctx)}
+	return append([]inference.Status{cpu.Because(err)}, edge(ctx)...)
 }
 
-func edge(ctx context.Context) inference.Status {
-	s := inference.Status{Engine: "edgetpu"}
+// edge says the same of each device that is attached: the libraries are theirs together.
+func edge(ctx context.Context) (out []inference.Status) {
 	all := Devices()
 	if err := noDevice(all, ""); err != nil {
-		return s.Because(err)
+		return []inference.Status{inference.Status{Engine: "edgetpu"}.Because(err)}
 	}
-	var names []string
-	for _, d := range all {
-		names = append(names, d.Name)
-	}
-	s.Present, s.Device = true, strings.Join(names, ", ")
 	a := Probe(ctx, nil, "")
-	s.Version = a.version()
-	return s.Because(a.Err())
+	for _, d := range all {
+		out = append(out, inference.Status{Engine: "edgetpu", Device: d.Name, Present: true, Version: a.version()}.Because(a.Err()))
+	}
+	return out
 }

@@ -18,9 +18,6 @@ func OpenEdgeTPU(ctx context.Context, m inference.Model) (inference.Engine, erro
 	return Open(ctx, m)
 }
 
-// EdgeTPU refuses likewise.
-func EdgeTPU(string) inference.Opener { return Open }
-
 // Version is empty: there is no library.
 func Version() (string, error) {
 	_, err := Open(context.Background(), inference.Model{})

@@ -14,7 +14,7 @@ func work() int { return 1 }
 // TestStub: without cgo the engines refuse, and say what to do.
 func TestStub(t *testing.T) {
 	s := spec(inference.Uint8, inference.Uint8)
-	for _, open := range []inference.Opener{Open, OpenEdgeTPU, EdgeTPU("usb:1-1")} {
+	for _, open := range []inference.Opener{Open, OpenEdgeTPU} {
 		_, err := open(t.Context(), modelOf("m.tflite", s, classifier(s)))
 		enginetest.CheckRefusal(t, err, inference.CodeUnavailable)
 	}

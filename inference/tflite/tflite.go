@@ -10,9 +10,11 @@ package tflite
 import "C"
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -29,6 +31,7 @@ type libraries struct {
 	mu     sync.Mutex
 	lite   *C.heron_lib
 	plugin *C.heron_plugin
+	taken  map[string]int // Device.Name → how many models of this process run there
 }
 
 // open opens TensorFlow Lite if it is not open yet.
@@ -61,6 +64,23 @@ func (l *libraries) openPlugin() (*C.heron_plugin, error) {
 	return l.plugin, nil
 }
 
+// take counts a model on a device; n is −1 when it leaves.
+func (l *libraries) take(device string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken == nil {
+		l.taken = map[string]int{}
+	}
+	l.taken[device] += n
+}
+
+// freeFirst sorts devices by how many models of this process they have.
+func (l *libraries) freeFirst(ds []Device) []Device {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.SortedStableFunc(slices.Values(ds), func(a, b Device) int { return cmp.Compare(l.taken[a.Name], l.taken[b.Name]) })
+}
+
 // withPath calls f with a C string and room for words; the first words are kept.
 func withPath(path string, f func(path, words *C.char), words *string) {
 	c, buf := C.CString(path), (*C.char)(C.calloc(1, room))
@@ -86,6 +106,7 @@ type engine struct {
 	session *C.heron_session
 	in, out *inference.Tensor
 	info    inference.Info
+	device  string // an Edge TPU's name; empty on the CPU
 }
 
 // Open checks the file without a runtime, then makes an interpreter of a copy of the very bytes it checked, on the CPU.
@@ -211,6 +232,9 @@ func (e *engine) Close() error {
 	if e.session != nil {
 		C.heron_free(e.session)
 		e.session = nil
+		if e.device != "" {
+			native.take(e.device, -1)
+		}
 	}
 	return nil
 }

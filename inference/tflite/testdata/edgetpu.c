@@ -1,4 +1,5 @@
-// A double of libedgetpu.so.1 for tests: it takes every edgetpu-custom-op and does what the file named by HERON_DOUBLE says, read anew at each step:
+// A double of libedgetpu.so.1 for tests: it takes every edgetpu-custom-op and does what the file named by HERON_DOUBLE says, read anew at each step
+// (or, where there is one, the file of that name and the stick's port, such as does.2-1, for that stick alone):
 //   ok        answers that depend on the input
 //   busy      gives no delegate, without a word
 //   gone      the device fails when it is used
@@ -6,13 +7,17 @@
 //   abort     aborts when it is used; abort-open: when it is opened
 //   rubbish   NaN for float32, a constant 255 for 8 bits
 //   slow N    takes N ms, 40 where there is no number
-// HERON_DOUBLE_SEES lists the devices it reports, one path a line. Built with -DOLD it has the structures of TensorFlow Lite 2.9, which do not
+// HERON_DOUBLE_SEES lists the devices it reports, one path a line; sticks only while HERON_SYSFS, where it is set, has them. Asked for one ("usb:1"), it
+// takes it by its place in that list; one process at a time can have it (a lock on the file of HERON_DOUBLE, the port and ".lock"), and
+// several models of that process. Built with -DOLD it has the structures of TensorFlow Lite 2.9, which do not
 // fit 2.18. The structures are declared by hand: the order of their fields is a fact of TensorFlow's interface (Apache-2.0).
+#include <fcntl.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,7 +38,7 @@ typedef struct {
 	void *sparsity;
 	const ints *signature;
 } tensor;
-typedef struct { ints *inputs, *outputs; } node; // and more
+typedef struct { ints *inputs, *outputs, *intermediates, *temporaries; void *user; } node; // and more
 
 struct context;
 typedef struct {
@@ -76,10 +81,14 @@ typedef struct context {
 
 static int number; // behind the word that was read last
 
-static int told(const char *what) {
-	char word[32] = "ok";
+struct stick { char port[64]; int lock, models; };
+
+static int told(const struct stick *s, const char *what) {
+	char word[32] = "ok", own[4096];
 	const char *path = getenv("HERON_DOUBLE");
-	FILE *f = path ? fopen(path, "r") : NULL;
+	snprintf(own, sizeof own, "%s.%s", path ? path : "", s->port);
+	FILE *f = path && s->port[0] ? fopen(own, "r") : NULL;
+	if (path && !f) f = fopen(path, "r");
 	if (f) {
 		number = 40;
 		if (fscanf(f, "%31s %d", word, &number) < 1) strcpy(word, "ok");
@@ -106,19 +115,24 @@ static void answer(const tensor *in, tensor *out) {
 
 static int invoke(context *c, node *n) {
 	tensor *out = &c->tensors[n->outputs->data[0]];
-	if (told("hang")) hang();
-	if (told("abort")) abort();
-	if (told("slow")) nanosleep(&(struct timespec){number / 1000, number % 1000 * 1000000L}, NULL);
-	if (told("gone")) {
+	const struct stick *s = n->user;
+	if (told(s, "hang")) hang();
+	if (told(s, "abort")) abort();
+	if (told(s, "slow")) nanosleep(&(struct timespec){number / 1000, number % 1000 * 1000000L}, NULL);
+	if (told(s, "gone")) {
 		c->error(c, "Failed to execute request. Could not map pages : 5 (the double was unplugged)");
 		return 1;
 	}
-	if (told("rubbish")) rubbish(out);
+	if (told(s, "rubbish")) rubbish(out);
 	else answer(&c->tensors[n->inputs->data[0]], out);
 	return 0;
 }
 
-static void *init(context *c, const char *b, size_t n) { (void)c, (void)b, (void)n; return NULL; }
+// init is given what the delegate replaces; the delegate itself is the first of it.
+static void *init(context *c, const char *b, size_t n) {
+	(void)c, (void)n;
+	return (*(delegate *const *)b)->data;
+}
 static void nothing(context *c, void *p) { (void)c, (void)p; }
 static int ready(context *c, node *n) { (void)c, (void)n; return 0; }
 
@@ -141,13 +155,51 @@ static int prepare(context *c, delegate *d) {
 
 struct device { int type; const char *path; };
 
+static int plugged(const char *path) {
+	char at[4096];
+	const char *sysfs = getenv("HERON_SYSFS");
+	if (!sysfs || strncmp(path, "/sys/", 5)) return 1;
+	snprintf(at, sizeof at, "%s%s", sysfs, path + 4);
+	return access(at, F_OK) == 0;
+}
+
 struct device *edgetpu_list_devices(size_t *n) {
 	static char text[1024];
 	static struct device seen[8];
 	snprintf(text, sizeof text, "%s", getenv("HERON_DOUBLE_SEES") ? getenv("HERON_DOUBLE_SEES") : "");
 	*n = 0;
-	for (char *p = strtok(text, "\n"); p && *n < 8; p = strtok(NULL, "\n")) seen[(*n)++] = (struct device){strstr(p, "apex") ? 0 : 1, p};
+	for (char *p = strtok(text, "\n"); p && *n < 8; p = strtok(NULL, "\n"))
+		if (plugged(p)) seen[(*n)++] = (struct device){strstr(p, "apex") ? 0 : 1, p};
 	return seen;
+}
+
+// asked finds the stick that an option means; without one, the first that there is.
+static struct stick *asked(const char *option) {
+	static struct stick sticks[8]; // one a port, for the life of the process
+	int usb = !option || option[0] == 'u', place = option && strchr(option, ':') ? atoi(strchr(option, ':') + 1) : 0;
+	size_t n;
+	struct device *d = edgetpu_list_devices(&n);
+	const char *port = NULL;
+	for (size_t i = 0; i < n && !port; i++)
+		if ((!option || d[i].type == usb) && place-- == 0) port = strrchr(d[i].path, '/') + 1;
+	if (!port) return NULL;
+	for (int i = 0; i < 8; i++) {
+		if (!sticks[i].port[0]) snprintf(sticks[i].port, sizeof sticks[i].port, "%s", port);
+		if (!strcmp(sticks[i].port, port)) return &sticks[i];
+	}
+	return NULL;
+}
+
+// taken takes the stick for this process, unless another one has it.
+static int taken(struct stick *s) {
+	char path[4096];
+	if (s->models++ || !getenv("HERON_DOUBLE")) return 1;
+	snprintf(path, sizeof path, "%s.%s.lock", getenv("HERON_DOUBLE"), s->port);
+	s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (s->lock >= 0 && flock(s->lock, LOCK_EX | LOCK_NB) == 0) return 1;
+	close(s->lock);
+	s->models = 0;
+	return 0;
 }
 
 void edgetpu_free_devices(struct device *d) { (void)d; }
@@ -156,17 +208,24 @@ const char *edgetpu_version(void) { return "double"; }
 
 delegate *tflite_plugin_create_delegate(const char *const *keys, const char *const *values, size_t n, void (*error)(const char *)) {
 	(void)error;
-	if (told("hang-open")) hang();
-	if (told("abort-open")) abort();
-	if (told("busy")) return NULL;
-	const char *asked = getenv("HERON_DOUBLE_ASKED"); // a file that gets what was asked for
-	FILE *f = asked ? fopen(asked, "w") : NULL;
+	struct stick *s = asked(n ? values[0] : NULL);
+	if (!s) return NULL;
+	if (told(s, "hang-open")) hang();
+	if (told(s, "abort-open")) abort();
+	if (told(s, "busy") || !taken(s)) return NULL;
+	const char *note = getenv("HERON_DOUBLE_ASKED"); // a file that gets what was asked for
+	FILE *f = note ? fopen(note, "w") : NULL;
 	for (size_t i = 0; f && i < n; i++) fprintf(f, "%s=%s\n", keys[i], values[i]);
 	if (f) fclose(f);
 	delegate *d = calloc(1, sizeof *d);
+	d->data = s;
 	d->prepare = prepare;
 	d->flags = 1; // dynamic tensors are fine
 	return d;
 }
 
-void tflite_plugin_destroy_delegate(delegate *d) { free(d); }
+void tflite_plugin_destroy_delegate(delegate *d) {
+	struct stick *s = d->data;
+	if (--s->models == 0 && getenv("HERON_DOUBLE")) close(s->lock);
+	free(d);
+}

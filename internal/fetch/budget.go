@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// Budget says when bytes may flow. Allow asks for n more bytes before they are asked of the link: (0, true) is yes; (wait, true) yes, after
-// that wait; (wait, false) not now, in wait perhaps: the transfer ends with a BudgetError and can be taken up again. What is granted counts
-// as spent. Headers and TLS are not counted: allow for 3 %. Allow is called by all transfers at once.
+// Budget says when bytes may flow. It is asked by all transfers at once. Headers and TLS are not counted: allow for 3 %.
 type Budget interface {
-	Allow(n int64) (wait time.Duration, ok bool)
+	// Allow asks for n more bytes of a file before they are asked of the link. why is empty: yes, after that wait. Else not now, in wait
+	// perhaps: the transfer ends with a BudgetError and can be taken up again. What is granted counts as spent.
+	Allow(ctx context.Context, n int64) (wait time.Duration, why string)
+	// Count takes n bytes that flow whatever the budget says: what Get gets, and what is sent.
+	Count(n int64)
 }
 
 // maxPace is the longest wait for the budget with a connection open.
@@ -19,6 +21,7 @@ const maxPace = 10 * time.Second
 // meter holds the reading of a body to the budget. What was granted and not used serves the next try.
 type meter struct {
 	c       *Client
+	anyway  bool  // it is counted and never waits
 	block   int64 // bytes asked for at a time
 	left    int64 // bytes that can still come
 	granted int64
@@ -30,7 +33,9 @@ func (m *meter) grant(ctx context.Context) error {
 	if m.granted > 0 || n <= 0 {
 		return nil
 	}
-	if err := m.c.spend(ctx, n); err != nil {
+	if m.anyway {
+		m.c.count(n)
+	} else if err := m.c.spend(ctx, n); err != nil {
 		return err
 	}
 	m.granted = n
@@ -54,14 +59,21 @@ func (m *meter) read(ctx context.Context, r io.Reader, p []byte) (int, error) {
 	return n, err
 }
 
+// count tells the budget of n bytes that do not ask.
+func (c *Client) count(n int64) {
+	if c.cfg.Budget != nil {
+		c.cfg.Budget.Count(n)
+	}
+}
+
 // spend asks the budget for n bytes.
 func (c *Client) spend(ctx context.Context, n int64) error {
 	if c.cfg.Budget == nil {
 		return nil
 	}
-	wait, ok := c.cfg.Budget.Allow(n)
-	if !ok || wait > maxPace {
-		return ended(&BudgetError{Wait: wait})
+	wait, why := c.cfg.Budget.Allow(ctx, n)
+	if why != "" || wait > maxPace {
+		return ended(&BudgetError{Wait: wait, Why: why})
 	}
 	if wait <= 0 {
 		return nil

@@ -36,10 +36,16 @@ func (e *StatusError) Is(target error) bool {
 }
 
 // BudgetError: the budget allows nothing now. What is fetched stays; try again in Wait, or when the budget says so if it is 0.
-type BudgetError struct{ Wait time.Duration }
+type BudgetError struct {
+	Wait time.Duration
+	Why  string // for people: what is spent or closed, and when it goes on
+}
 
 func (e *BudgetError) Error() string {
-	if e.Wait <= 0 {
+	switch {
+	case e.Why != "":
+		return e.Why
+	case e.Wait <= 0:
 		return "the budget of bytes is spent"
 	}
 	return fmt.Sprintf("the budget of bytes allows nothing for another %v", e.Wait.Round(time.Second))

@@ -17,7 +17,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 func TestFileArrivesVerifiedAndIsNotFetchedTwice(t *testing.T) {
@@ -165,66 +164,6 @@ func TestGet(t *testing.T) {
 	}
 	if got := c.Stats().Received; got > 2<<20 {
 		t.Errorf("%d bytes read of an endless answer where 1 MiB was allowed", got)
-	}
-}
-
-// budget grants what the test says.
-type budget struct {
-	mu    sync.Mutex
-	left  int64
-	pause time.Duration
-	asked int64
-}
-
-func (b *budget) Allow(n int64) (time.Duration, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked += n
-	if n > b.left {
-		return time.Hour, false
-	}
-	b.left -= n
-	return b.pause, true
-}
-
-func TestBudgetStopsAndTheRestComesLater(t *testing.T) {
-	o := &object{data: random(1 << 20), etag: `"1"`}
-	url := serve(t, o)
-	b := &budget{left: 300_000, pause: time.Microsecond}
-	c := client(t, func(c *Config) { c.Budget = b }, url)
-	r := want(t, o.data, url)
-	var spent *BudgetError
-	if err := c.File(limit(t), r); !errors.As(err, &spent) || spent.Wait != time.Hour {
-		t.Fatalf("got %v", err)
-	}
-	first := c.Stats().Received
-	if first == 0 || first > 300_000 {
-		t.Errorf("%d bytes on a budget of 300000", first)
-	}
-	if err := c.File(limit(t), r); !errors.As(err, &spent) {
-		t.Fatalf("got %v", err)
-	}
-	if n := len(o.requests()); n != 1 {
-		t.Errorf("%d requests: one was made on a budget that was spent", n)
-	}
-	b.left = 1 << 30
-	before := b.left
-	if err := c.File(limit(t), r); err != nil {
-		t.Fatal(err)
-	}
-	arrived(t, r, o.data)
-	if s := c.Stats(); s.Received != 1<<20 || s.Resumed != 1 {
-		t.Errorf("%+v", s)
-	}
-	if used := before - b.left; used < 1<<20-first || used > 1<<20-first+blockSize {
-		t.Errorf("%d granted for %d", used, 1<<20-first)
-	}
-	if _, err := c.Put(limit(t), url, strings.NewReader("much"), 4, "text/plain"); err != nil {
-		t.Error(err)
-	}
-	b.left = 3
-	if _, err := c.Put(limit(t), url, strings.NewReader("much"), 4, "text/plain"); !errors.As(err, &spent) {
-		t.Errorf("put: %v", err)
 	}
 }
 

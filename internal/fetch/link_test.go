@@ -19,6 +19,7 @@ type link struct {
 	passed atomic.Int64 // bytes to the client
 	taken  func() int64 // what the client has read, of bodies
 	conns  atomic.Int64
+	narrow bool // it holds little itself, so that what passed has nearly reached the client
 }
 
 func (l *link) listen(t *testing.T, target string) string {
@@ -44,6 +45,9 @@ func (l *link) listen(t *testing.T, target string) string {
 
 func (l *link) serve(c *net.TCPConn, target string) {
 	defer c.Close()
+	if l.narrow {
+		_ = c.SetWriteBuffer(8 << 10)
+	}
 	up, err := net.Dial("tcp", target)
 	if err != nil {
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 // Put sends size bytes, from the beginning of r, to a URL and returns their SHA-256 in hex, which is computed first: r is read twice, and
-// once more for each further try. The whole is asked of the budget at once. Redirects are not followed. After Put returns r is not touched.
+// once more for each further try. The budget counts the whole, once, and never holds it up: somebody asked for it. Redirects are not followed. After Put returns r is not touched.
 func (c *Client) Put(ctx context.Context, rawURL string, r io.ReadSeeker, size int64, contentType string) (string, error) {
 	u, err := c.parse(rawURL)
 	if err != nil {
@@ -21,9 +21,7 @@ func (c *Client) Put(ctx context.Context, rawURL string, r io.ReadSeeker, size i
 	if err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
-	if err := c.spend(ctx, size); err != nil {
-		return "", fmt.Errorf("send: %w", err)
-	}
+	c.count(size)
 	l := lender{r: r, size: size, c: c}
 	defer l.end()
 	j := job{c: c, method: http.MethodPut, mirrors: []*url.URL{u}, body: l.lend, gained: func() int64 { return 0 }}

@@ -22,8 +22,22 @@ type orders struct {
 	wake     chan struct{} // one token: documents or labels have changed
 
 	mu      sync.Mutex
-	waiting map[string]desired.Decision // slots whose rollout does not let this device begin
-	problem string                      // of the last document that could not be taken
+	decided *decided // nil: not yet
+	problem string   // of the last document that could not be taken
+}
+
+// decided is what was made of the documents: what is reported goes by it, so that a rev is never answered before it was acted upon.
+type decided struct {
+	rev, groupRev int64
+	wanted        desired.Resolved
+	waiting       map[string]desired.Decision // slots whose rollout does not let this device begin
+}
+
+// ready says whether there is something to report: until then what the broker has kept of the last run stands.
+func (o *orders) ready() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.decided != nil
 }
 
 // errNoRepository is the answer to whoever wants another model on a device that takes them from its configuration only.
@@ -34,7 +48,7 @@ func (a *Agent) buildOrders() (err error) {
 	if a.conf.Uplink.Broker == "" && a.updates == nil {
 		return nil
 	}
-	o := &orders{wake: make(chan struct{}, 1), waiting: map[string]desired.Decision{}}
+	o := &orders{wake: make(chan struct{}, 1)}
 	if o.desired, err = desired.Open(a.state("desired.json")); err != nil {
 		a.log.Error("what this device was asked to run was not remembered", "error", err, "next", "the broker says it again at the next connection")
 	}
@@ -99,10 +113,12 @@ func (a *Agent) reconcile(ctx context.Context) error {
 // offerAll offers what the documents want and the rollouts let this device begin; it says when to look again.
 func (a *Agent) offerAll(now time.Time) time.Duration {
 	o, next := a.orders, time.Minute
-	wanted := o.desired.Resolved()
+	made := &decided{rev: o.desired.Rev(desired.Device), groupRev: o.desired.Rev(desired.Group), waiting: map[string]desired.Decision{}}
+	wanted := o.desired.Resolved() // after the revs: it may be of newer ones, never of older
+	made.wanted = wanted
 	a.opt.Settings.offer(wanted.Config)
 	self := desired.Self{ID: a.conf.Device.ID, Labels: a.conf.Device.Labels}
-	waiting := map[string]desired.Decision{}
+	waiting := made.waiting
 	for _, w := range wanted.Models {
 		d := desired.Decide(w.Rollout, self, now, clock.Now().Sync)
 		if d.Verdict != desired.Apply {
@@ -116,19 +132,19 @@ func (a *Agent) offerAll(now time.Time) time.Duration {
 			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: errNoRepository.Error()}
 			continue
 		}
-		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: time.Duration(w.Shadow), Probation: time.Duration(w.Probation)}
-		if wish.Shadow == 0 {
-			wish.Shadow = a.conf.Repository.Shadow
+		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: a.conf.Repository.Shadow, Probation: a.conf.Repository.Probation}
+		if w.Shadow != nil {
+			wish.Shadow = time.Duration(*w.Shadow)
 		}
-		if wish.Probation == 0 {
-			wish.Probation = a.conf.Repository.Probation
+		if w.Probation != nil {
+			wish.Probation = time.Duration(*w.Probation)
 		}
 		if err := a.updates.models.Offer(w.Slot, wish); err != nil {
 			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: err.Error()}
 		}
 	}
 	o.mu.Lock()
-	o.waiting = waiting
+	o.decided = made
 	o.mu.Unlock()
 	a.changed()
 	return next

@@ -20,11 +20,14 @@ func (a *Agent) reported() *message.Reported {
 		return nil
 	}
 	o.mu.Lock()
-	r := &message.Reported{V: 1, Rev: o.desired.Rev(desired.Device), GroupRev: o.desired.Rev(desired.Group), Error: o.problem, Slots: []message.ReportedSlot{}, Config: a.opt.Settings.report()}
-	waiting := o.waiting
+	done := decided{}
+	if o.decided != nil {
+		done = *o.decided
+	}
+	r := &message.Reported{V: 1, Rev: done.rev, GroupRev: done.groupRev, Error: o.problem, Slots: []message.ReportedSlot{}, Config: a.opt.Settings.report()}
 	o.mu.Unlock()
 	wants := map[string]desired.Want{}
-	for _, w := range o.desired.Resolved().Models {
+	for _, w := range done.wanted.Models {
 		wants[w.Slot] = w
 	}
 	running := a.vision.Stats().Slots
@@ -37,8 +40,10 @@ func (a *Agent) reported() *message.Reported {
 		out := reportedSlot(s, engines[s.Slot])
 		if w, ok := wants[s.Slot]; ok {
 			out.Source, out.Rev, out.Target = w.Source, w.Rev, w.Target
-			if d, ok := waiting[s.Slot]; ok {
+			if d, ok := done.waiting[s.Slot]; ok {
 				out.Step, out.Decision, out.Error = message.StepWaiting, d.Verdict, d.Text
+			} else if s.Rev < w.Order { // its step is still of what was asked before
+				out.Step, out.Decision, out.Error, out.Percent = message.StepOffered, "", "", 0
 			}
 		}
 		for _, f := range refused {
@@ -141,7 +146,7 @@ func reportedModel(b models.Bundle) *message.ReportedModel {
 // documents are what the uplink keeps at the broker beside state and info.
 func (a *Agent) documents() []uplink.Document {
 	var docs []uplink.Document
-	if r := a.reported(); r != nil {
+	if r := a.reported(); r != nil && a.orders.ready() {
 		if b, err := json.Marshal(r); err == nil { // our own types hold nothing that could fail
 			docs = append(docs, uplink.Document{Topic: "reported", Payload: b, Retained: true})
 		}

@@ -32,6 +32,7 @@ func (a *app) fleetPush() *cobra.Command {
 			"and all stops where it is when more than --max-failed did not. The state is on the broker: close the laptop and go on with the same command, or with heron fleet resume.\n" +
 			"Exit code 0 when it is done, 1 when it stopped.",
 		RunE: func(c *cobra.Command, _ []string) error {
+			f.plan.Shadow, f.plan.Probation = given(c, "shadow", f.shadow), given(c, "probation", f.probation)
 			if err := f.parse(); err != nil {
 				return usage("push: %v", err)
 			}
@@ -49,12 +50,21 @@ func (a *app) fleetPush() *cobra.Command {
 	p.StringVar(&f.plan.Window, "window", "", "time of day at the device, such as `22:00-05:00`")
 	p.StringVar(&f.notBefore, "not-before", "", "`time` such as 2026-11-20T22:00:00Z")
 	p.StringToStringVar(&f.plan.Labels, "label", nil, "only devices whose label matches, `key=glob`; may be repeated")
-	p.DurationVar(&f.shadow, "shadow", 0, "how long it runs beside the live model first (0: the device's setting)")
-	p.DurationVar(&f.probation, "probation", 0, "how long it is watched after the switch (0: the device's setting)")
+	p.DurationVar(&f.shadow, "shadow", 0, "how long it runs beside the live model first, 0 for not at all (default: the device's setting)")
+	p.DurationVar(&f.probation, "probation", 0, "how long it is watched after the switch, 0 for not at all (default: the device's setting)")
 	p.DurationVar(&f.timeout, "timeout", 30*time.Minute, "with --device: how long to wait for the outcome")
 	p.BoolVar(&f.detach, "detach", false, "begin and do not stay: heron fleet resume drives the waves")
 	f.flags(c)
 	return c
+}
+
+// given is a duration that was said, were it 0; nil: it was not.
+func given(c *cobra.Command, flag string, d time.Duration) *message.Duration {
+	if !c.Flags().Changed(flag) {
+		return nil
+	}
+	v := message.Duration(d)
+	return &v
 }
 
 func (f *pushFlags) parse() error {
@@ -64,7 +74,7 @@ func (f *pushFlags) parse() error {
 	if !message.IsSlot(f.slot) {
 		return fmt.Errorf("--slot %q: use a-z, 0-9, _ and -", f.slot)
 	}
-	f.plan.Wait, f.plan.Shadow, f.plan.Probation = message.Duration(f.wait), message.Duration(f.shadow), message.Duration(f.probation)
+	f.plan.Wait = message.Duration(f.wait)
 	f.plan.Percent = nil
 	for s := range strings.SplitSeq(f.percent, ",") {
 		v, err := percent(s)

@@ -97,9 +97,11 @@ func (f *Fate) judge(s *message.ReportedSlot, hold *message.Hold) {
 	case message.StepFailed:
 		f.Outcome = Failed
 	case message.StepWaiting:
-		f.Outcome, f.Detail = Pending, s.Decision
-		if notSelected(s.Decision) {
+		switch f.Outcome, f.Detail = Pending, s.Decision; {
+		case notSelected(s.Decision):
 			f.Outcome = NotSelected
+		case s.Decision == "refused": // it cannot even be begun here
+			f.Outcome, f.Detail = RefusedIt, Clean(s.Error)
 		}
 	default:
 		f.Outcome = Pending
@@ -130,11 +132,14 @@ func Reason(s message.ReportedSlot) string {
 	return lastRefusal(&s, s.Target)
 }
 
-// RefusalLine is a refusal in one line.
+// RefusalLine is a refusal in one line: "[tried: golden] golden picture golden/0.png is ok, not scratched".
 func RefusalLine(r message.Refusal) string {
-	line := r.Reason
-	if r.Step != "" {
-		line = "at " + r.Step + ": " + line
+	line, at := r.Reason, r.Step
+	if r.Check != "" {
+		at += ": " + r.Check
+	}
+	if at != "" {
+		line = "[" + at + "] " + line
 	}
 	return Clean(line)
 }

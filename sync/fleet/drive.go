@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"heron/sync/message"
@@ -30,7 +31,7 @@ func (m *Manager) Drive(ctx context.Context, observe func(Rollout, []Device)) er
 }
 
 func (m *Manager) drive(ctx context.Context, observe func(Rollout, []Device)) error {
-	beat, refreshed, gen := time.Now(), time.Now(), m.link.Generation()
+	beat, gen, still := time.Now(), m.link.Generation(), stall{}
 	for {
 		if g := m.link.Generation(); g != gen {
 			gen = g
@@ -58,9 +59,10 @@ func (m *Manager) drive(ctx context.Context, observe func(Rollout, []Device)) er
 		if changed {
 			beat = time.Now()
 		}
-		if time.Since(refreshed) >= m.pace.refresh {
-			refreshed = time.Now()
-			_ = m.link.Refresh(ctx) // a lost connection is healed elsewhere
+		if still.over(m.doc, m.pace, time.Now()) {
+			if err := m.lookAgain(ctx, &still); err != nil {
+				return err
+			}
 		}
 		if err := m.nap(ctx); err != nil {
 			return err
@@ -137,7 +139,10 @@ func (m *Manager) strangers(ctx context.Context) (bool, error) {
 	if err != nil || desired == nil || desired.Rev <= m.doc.At.Rev {
 		return false, err
 	}
-	if wants(desired, m.doc) {
+	if wave, ok := m.doc.waveOf(desired); ok && wave >= m.doc.At.Wave {
+		if wave > m.doc.At.Wave { // ours, of a document that the broker did not show us
+			m.doc.At.Wave, m.doc.At.Since = wave, now()
+		}
 		m.doc.At.Rev = desired.Rev
 		return true, m.write(ctx)
 	}
@@ -146,14 +151,15 @@ func (m *Manager) strangers(ctx context.Context) (bool, error) {
 	return true, m.write(ctx)
 }
 
-// wants says whether a document asks for what the rollout does.
-func wants(d *message.Desired, r Rollout) bool {
+// waveOf says which wave a document asks for, if it asks for the rollout's target in the rollout's way.
+func (r Rollout) waveOf(d *message.Desired) (int, bool) {
 	for _, o := range d.Models {
-		if o.Slot == r.Slot {
-			return o.Target == r.Target && o.Rollout != nil && o.Rollout.Percent != nil && *o.Rollout.Percent == r.Percent() && o.Rollout.Salt == r.Plan.Salt
+		if o.Slot == r.Slot && o.Target == r.Target && o.Rollout != nil && o.Rollout.Percent != nil && o.Rollout.Salt == r.Plan.Salt {
+			wave := slices.Index(r.Plan.Percent, *o.Rollout.Percent)
+			return wave, wave >= 0
 		}
 	}
-	return false
+	return 0, false
 }
 
 // ensureDesired writes the group's desired document unless it is there.

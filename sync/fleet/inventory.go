@@ -31,6 +31,8 @@ type Device struct {
 	Alarms   map[string]message.AlarmRecord `json:"alarms,omitempty"`  // heard and not cleared, by code and camera
 	LastSeen time.Time                      `json:"last_seen,omitzero"`
 	Problems []string                       `json:"problems,omitempty"` // documents that could not be read
+
+	heard memory
 }
 
 // Online says whether the device has said so and the broker has not taken it back.
@@ -54,6 +56,7 @@ type group struct {
 	desired *message.Desired
 	rollout *Rollout
 	problem string
+	heard   memory
 }
 
 // Inventory is the fleet as its messages tell it. Its methods may be called from any goroutine.
@@ -84,7 +87,7 @@ func (v *Inventory) Subs(group string) []Sub {
 // Changes holds a token after each change.
 func (v *Inventory) Changes() <-chan struct{} { return v.changes }
 
-// Take books one message.
+// Take books one message. What is published is believed; what the broker had kept, unless something newer is known, see doubtful.
 func (v *Inventory) Take(m Message) {
 	g, id, below, ok := v.conf.split(m.Topic)
 	if !ok {
@@ -92,7 +95,7 @@ func (v *Inventory) Take(m Message) {
 	}
 	v.mu.Lock()
 	if id == everyone {
-		v.takeGroup(g, below, m.Payload)
+		v.takeGroup(g, below, m)
 	} else {
 		v.takeDevice(g, id, below, m)
 	}
@@ -103,19 +106,19 @@ func (v *Inventory) Take(m Message) {
 	}
 }
 
-func (v *Inventory) takeGroup(name, below string, payload []byte) {
+func (v *Inventory) takeGroup(name, below string, m Message) {
 	g := v.groups[name]
 	if g == nil {
-		g = &group{}
+		g = &group{heard: memory{}}
 		v.groups[name] = g
 	}
 	var err error
 	switch below {
 	case "desired":
-		g.desired, err = parse(payload, message.ParseDesired)
+		g.desired, err = settle(g.heard.of(below), m, g.desired, message.ParseDesired, byRev)
 	case "rollout":
 		var r *Rollout
-		if r, err = parse(payload, ParseRollout); err == nil && (r == nil || g.rollout == nil || !g.rollout.over(*r)) {
+		if r, err = parse(m.Payload, ParseRollout); err == nil && (r == nil || g.rollout == nil || !g.rollout.over(*r)) {
 			g.rollout = r
 		}
 	}
@@ -145,46 +148,62 @@ func (v *Inventory) takeDevice(g, id, below string, m Message) {
 			v.ignored++
 			return
 		}
-		d = &Device{Group: g, ID: id}
+		d = &Device{Group: g, ID: id, heard: memory{}}
 		v.devices[key] = d
 	}
 	if !m.Retained {
 		d.LastSeen = time.Now().UTC().Truncate(time.Millisecond)
 	}
-	err := d.take(below, m.Payload)
+	err := d.take(below, m)
 	d.Problems = slices.DeleteFunc(d.Problems, func(p string) bool { return strings.HasPrefix(p, below+": ") })
 	if err != nil {
 		d.Problems = append(d.Problems, below+": "+Clean(err.Error()))
 	}
 }
 
-func (d *Device) take(below string, payload []byte) error {
-	var err error
+func (d *Device) take(below string, m Message) (err error) {
+	h := d.heard.of(below)
 	switch below {
 	case "state":
-		return d.takeState(payload)
+		return d.takeState(h, m)
 	case "info":
-		d.Info, err = parse(payload, func(b []byte) (i message.Info, err error) { return i, json.Unmarshal(b, &i) })
+		d.Info, err = settle(h, m, d.Info, readJSON[message.Info], func(*message.Info, *message.Info) int { return 0 })
 	case "reported":
-		d.Reported, err = parse(payload, message.ParseReported)
+		d.Reported, err = settle(h, m, d.Reported, message.ParseReported, byAnswer)
 		if err == nil && d.Reported != nil {
 			d.LastSeen = later(d.LastSeen, d.Reported.At)
 		}
 	case "desired":
-		d.Desired, err = parse(payload, message.ParseDesired)
+		d.Desired, err = settle(h, m, d.Desired, message.ParseDesired, byRev)
 	case "t/health", "t/alarm":
-		return d.takeTelemetry(below, payload)
+		return d.takeTelemetry(below, m.Payload)
 	}
 	return err
 }
 
+func readJSON[T any](b []byte) (t T, err error) { return t, json.Unmarshal(b, &t) }
+
+func byRev(a, b *message.Desired) int { return cmp.Compare(a.Rev, b.Rev) }
+
+// byAnswer goes by the revs that are answered, then by the device's clock, which stands still while nothing but a percentage changes.
+func byAnswer(a, b *message.Reported) int {
+	return cmp.Or(cmp.Compare(a.GroupRev, b.GroupRev), cmp.Compare(a.Rev, b.Rev), a.At.Compare(b.At))
+}
+
+// byConnection: within one connection offline is the last word.
+func byConnection(a, b *message.State) int {
+	off := map[bool]int{true: 1}
+	return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(off[a.Status == "offline"], off[b.Status == "offline"]))
+}
+
 // takeState ignores a late will: an offline of a connection older than the newest one.
-func (d *Device) takeState(payload []byte) error {
-	s, err := parse(payload, func(b []byte) (s message.State, err error) { return s, json.Unmarshal(b, &s) })
-	if err != nil || s == nil {
+func (d *Device) takeState(h *heard, m Message) error {
+	known := d.State
+	s, err := settle(h, m, known, readJSON[message.State], byConnection)
+	if err != nil || s == nil || s == known {
 		return err
 	}
-	if d.State != nil && s.Status == "offline" && s.Session < d.State.Session {
+	if known != nil && s.Status == "offline" && s.Session < known.Session {
 		return nil
 	}
 	d.State = s

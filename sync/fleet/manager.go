@@ -29,11 +29,11 @@ type pace struct {
 	tick, heartbeat time.Duration
 	lease           time.Duration // without a heartbeat for so long, a manager is gone
 	claim           time.Duration // after taking a rollout, before the first act: two that begin at once see each other
-	refresh         time.Duration // ask for all retained documents again
+	stall, refresh  time.Duration // nothing has moved for so long: look again; each time it takes twice as long, at most refresh
 }
 
 func defaultPace() pace {
-	return pace{tick: time.Second, heartbeat: 15 * time.Second, lease: 45 * time.Second, claim: 2 * time.Second, refresh: 5 * time.Minute}
+	return pace{tick: time.Second, heartbeat: 15 * time.Second, lease: 45 * time.Second, claim: 2 * time.Second, stall: 15 * time.Second, refresh: 5 * time.Minute}
 }
 
 // Manager writes what a group should run. Not for concurrent use.

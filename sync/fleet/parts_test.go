@@ -73,7 +73,8 @@ func TestFate(t *testing.T) {
 	}
 	refused := of(message.StepRefused)
 	refused.Refused = []message.Refusal{{Target: "a/9", Reason: "another"}, {Target: "a/2", Step: "tried", Reason: "slow\x1b[2J"}}
-	outside, left := of(message.StepWaiting), of(message.StepWaiting)
+	outside, left, cannot := of(message.StepWaiting), of(message.StepWaiting), of(message.StepWaiting)
+	cannot.Decision, cannot.Error = "refused", "no repository is configured"
 	outside.Decision, left.Decision = "outside-window", notChosen
 	own := of(message.StepConfirmed)
 	own.Source = "device"
@@ -91,10 +92,11 @@ func TestFate(t *testing.T) {
 		{"answers an earlier wave", doc(4, of(message.StepConfirmed)), Confirmed, "", false},
 		{"confirmed", doc(5, of(message.StepConfirmed)), Confirmed, "", true},
 		{"on its way", doc(5, of(message.StepFetched)), Pending, "", true},
-		{"refused", doc(5, refused), RefusedIt, "at tried: slow [2J", true},
+		{"refused", doc(5, refused), RefusedIt, "[tried] slow [2J", true},
 		{"rolled back", doc(5, of(message.StepRolledBack)), WentBack, "", true},
 		{"failed", doc(5, of(message.StepFailed)), Failed, "", true},
 		{"outside its window", doc(5, outside), Pending, "outside-window", true},
+		{"cannot begin", doc(5, cannot), RefusedIt, "no repository is configured", true},
 		{"not drawn", doc(5, left), NotSelected, notChosen, true},
 		{"not drawn, names what it has", doc(5, message.ReportedSlot{Source: "group", Target: "a/1", Step: message.StepWaiting, Decision: notChosen}), NotSelected, notChosen, true},
 		{"speaks of another target", doc(5, message.ReportedSlot{Source: "group", Target: "a/1", Step: message.StepConfirmed}), Unanswered, "", false},

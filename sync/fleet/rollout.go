@@ -39,7 +39,11 @@ type Rollout struct {
 	History  []Event   `json:"history"` // newest last, at most maxHistory
 }
 
-const maxHistory = 50
+const (
+	maxHistory   = 50
+	maxShadow    = message.Duration(24 * time.Hour) // as in sync/models
+	maxProbation = message.Duration(7 * 24 * time.Hour)
+)
 
 // Plan is how to go about it.
 type Plan struct {
@@ -51,8 +55,8 @@ type Plan struct {
 	NotBefore    time.Time         `json:"not_before,omitzero"`
 	Window       string            `json:"window,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
-	Shadow       message.Duration  `json:"shadow,omitzero"`
-	Probation    message.Duration  `json:"probation,omitzero"`
+	Shadow       *message.Duration `json:"shadow,omitempty"` // 0s: none; nil: the devices' own setting
+	Probation    *message.Duration `json:"probation,omitempty"`
 }
 
 // Position is how far it has come.
@@ -122,6 +126,10 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("min_confirmed: %v is not within 0 and 100", p.MinConfirmed)
 	case p.Wait < 0 || time.Duration(p.Wait) > 30*24*time.Hour:
 		return errors.New("wait: not within 0 and 30 days")
+	case p.Shadow != nil && !(*p.Shadow >= 0 && *p.Shadow <= maxShadow):
+		return fmt.Errorf("shadow: %v is not within 0 and 24 h, as devices take it", time.Duration(*p.Shadow))
+	case p.Probation != nil && !(*p.Probation >= 0 && *p.Probation <= maxProbation):
+		return fmt.Errorf("probation: %v is not within 0 and seven days, as devices take it", time.Duration(*p.Probation))
 	}
 	return nil
 }

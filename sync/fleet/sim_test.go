@@ -80,7 +80,7 @@ func quick() *timing {
 }
 
 func quickPace() pace {
-	return pace{tick: 20 * time.Millisecond, heartbeat: 100 * time.Millisecond, lease: 600 * time.Millisecond, claim: 100 * time.Millisecond, refresh: time.Second}
+	return pace{tick: 20 * time.Millisecond, heartbeat: 100 * time.Millisecond, lease: 600 * time.Millisecond, claim: 100 * time.Millisecond, stall: 2 * time.Second, refresh: 4 * time.Second}
 }
 
 // herd is a group of simulated devices that share one connection: each does with a desired document what its script says.
@@ -91,6 +91,7 @@ type herd struct {
 	login  Config // of the managers
 	mu     sync.Mutex
 	list   map[string]*simulated
+	deaf   func(id string, rev int64) bool // does not hear a document; nil: all do
 }
 
 type simulated struct {
@@ -179,7 +180,7 @@ func (h *herd) desired(own string, payload []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, d := range h.list {
-		if d.offline || d.silent || own != "" && own != d.id || own == "" && (d.groupRev >= doc.Rev || d.slot.Source == "device") {
+		if d.offline || d.silent || own != "" && own != d.id || own == "" && (d.groupRev >= doc.Rev || d.slot.Source == "device") || h.deaf != nil && h.deaf(d.id, doc.Rev) {
 			continue
 		}
 		d.take(doc, own != "")

@@ -44,14 +44,18 @@ func (r *Rollout) stop(now time.Time, format string, args ...any) {
 
 // enough says whether the present wave has come as far as the plan asks. A wave that selected nobody proves nothing and stops nothing.
 func (r *Rollout) enough(c Counts) bool {
-	answered := share(c.Online-c.Own-c.Unanswered, c.Online-c.Own) >= r.Plan.MinConfirmed
-	if !answered || c.Online == 0 {
+	if !r.answered(c) || c.Online == 0 {
 		return false
 	}
 	if c.SelectedOnline == 0 {
 		return c.Selected == 0
 	}
 	return share(c.ConfirmedOnline, c.SelectedOnline) >= r.Plan.MinConfirmed
+}
+
+// answered says whether as many of the devices online as the plan asks for have answered the present rev.
+func (r *Rollout) answered(c Counts) bool {
+	return share(c.Online-c.Own-c.Unanswered, c.Online-c.Own) >= r.Plan.MinConfirmed
 }
 
 // settled: there is nothing to wait for, all who can answer have.

@@ -19,11 +19,11 @@ type Desired struct {
 
 // DesiredModel is what should run in one slot.
 type DesiredModel struct {
-	Slot      string   `json:"slot"`
-	Target    string   `json:"target"`            // an entry of the signed repository, such as bottles/1.4.2
-	Rollout   *Rollout `json:"rollout,omitempty"` // nil: every device, at once
-	Shadow    Duration `json:"shadow,omitzero"`   // beside the live model, before the switch; 0: the device's own setting
-	Probation Duration `json:"probation,omitzero"`
+	Slot      string    `json:"slot"`
+	Target    string    `json:"target"`              // an entry of the signed repository, such as bottles/1.4.2
+	Rollout   *Rollout  `json:"rollout,omitempty"`   // nil: every device, at once
+	Shadow    *Duration `json:"shadow,omitempty"`    // beside the live model, before the switch; 0s: not at all; nil: the device's own setting
+	Probation *Duration `json:"probation,omitempty"` // watched after the switch; likewise
 }
 
 // Rollout says which devices a target is for, and when. All that is given must hold.
@@ -109,7 +109,8 @@ type ReportedModel struct {
 type Refusal struct {
 	Target string    `json:"target"`
 	Digest string    `json:"digest,omitempty"`
-	Step   string    `json:"step,omitempty"` // that stopped it
+	Step   string    `json:"step,omitempty"`  // that stopped it: tried, shadow, probation
+	Check  string    `json:"check,omitempty"` // what it did not pass there: golden, latency, crash
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 }

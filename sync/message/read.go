@@ -135,9 +135,9 @@ func (m DesiredModel) validate() error {
 		return fmt.Errorf("slot: %q; use a-z, 0-9, _ and -, at most 64 of them", clip(m.Slot))
 	case !IsTarget(m.Target):
 		return fmt.Errorf("target: %q names no entry of a repository, such as bottles/1.4.2", clip(m.Target))
-	case m.Shadow > Duration(30*24*time.Hour):
+	case m.Shadow != nil && *m.Shadow > Duration(30*24*time.Hour):
 		return errors.New("shadow: longer than 30 days")
-	case m.Probation > Duration(30*24*time.Hour):
+	case m.Probation != nil && *m.Probation > Duration(30*24*time.Hour):
 		return errors.New("probation: longer than 30 days")
 	case m.Rollout == nil:
 		return nil

@@ -75,7 +75,7 @@ func documents() map[string]any {
 		"info": Info{V: 1, Agent: "1.2.0", Hardware: "Raspberry Pi 5", OS: "Debian 12", Arch: "arm64", Cameras: []InfoCamera{{"front", "v4l2:/dev/video0"}},
 			Engines: []InfoEngine{{Engine: "onnx", Usable: true, Version: "1.24.3"}, {Engine: "edgetpu", Reason: "no device"}}, Commands: []string{}, Schemas: map[string]int{"result": 1}, Extra: json.RawMessage(`{"site":"lyon-1"}`)},
 		"desired": Desired{V: 1, Rev: 17, IssuedAt: at.T, IssuedBy: "anna@laptop", Models: []DesiredModel{
-			{Slot: "main", Target: "bottles/1.4.2", Rollout: &Rollout{Percent: ptr(20.0), Salt: "2026-47", NotBefore: at.T, Window: "22:00-05:00", Labels: map[string]string{"site": "lyon-*"}}, Shadow: Duration(10 * time.Minute), Probation: Duration(15 * time.Minute)},
+			{Slot: "main", Target: "bottles/1.4.2", Rollout: &Rollout{Percent: ptr(20.0), Salt: "2026-47", NotBefore: at.T, Window: "22:00-05:00", Labels: map[string]string{"site": "lyon-*"}}, Shadow: ptr(Duration(10 * time.Minute)), Probation: ptr(Duration(15 * time.Minute))},
 			{Slot: "caps", Target: "caps/2.0.0"},
 		}, Config: &DesiredConfig{Rev: 4, Patch: json.RawMessage(`{"log":{"level":"debug"}}`)}, Firmware: &DesiredFirmware{Target: "heron/1.3.0"}},
 		"reported": Reported{V: 1, At: at.T, Rev: 17, GroupRev: 3, Error: "group: models[0].slot: \"A\"", Slots: []ReportedSlot{

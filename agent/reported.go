@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func (a *Agent) reported() *message.Reported {
 		}
 		for _, f := range refused {
 			if f.Slot == s.Slot && len(out.Refused) < 8 {
-				out.Refused = append(out.Refused, message.Refusal{Target: f.Target, Digest: f.Digest, Step: string(f.Step), Reason: f.Reason, At: f.At})
+				out.Refused = append(out.Refused, message.Refusal{Target: f.Target, Digest: f.Digest, Step: string(f.Stopped), Check: f.Check, Reason: f.Reason, At: f.At})
 			}
 		}
 		out.Since = u.stepSince(s.Slot, out.Step+out.Target)
@@ -113,7 +114,7 @@ func reportedSlot(s models.SlotState, engine string) message.ReportedSlot {
 	}
 	out.Step = stepWord(s)
 	if s.Step == models.StepRefused || s.Step == models.StepRolledBack {
-		out.Error = s.Last.Reason
+		out.Error = fmt.Sprintf("[%s] %s", s.Last.Where(), s.Last.Reason)
 	}
 	if s.Deferred != "" {
 		out.Step, out.Decision, out.Error = message.StepWaiting, "deferred", s.Deferred

@@ -132,7 +132,7 @@ func (s *source) Resolve(ctx context.Context, target string) (models.Offer, erro
 		return models.Offer{}, err
 	}
 	if t.SHA256 == "" {
-		return models.Offer{}, &models.Refusal{Reason: target + " is signed without a SHA-256"}
+		return models.Offer{}, &models.Refusal{Check: models.CheckTerms, Reason: target + " is signed without a SHA-256"}
 	}
 	return models.Offer{Target: target, Size: t.Size, SHA256: t.SHA256, Manifest: models.SignedManifest(t.Custom), Custom: t.Custom}, nil
 }
@@ -170,7 +170,7 @@ func (e eyes) Try(ctx context.Context, slot string, b models.Bundle) (models.Tri
 	s.EnforceBudget = true
 	st, err := vision.Try(ctx, cfg, s)
 	if err != nil {
-		return models.Trial{}, verdict(err)
+		return models.Trial{}, fault(verdict(err), st.LastCause)
 	}
 	t := models.Trial{}
 	for _, b := range st.Slots {
@@ -190,7 +190,38 @@ func verdict(err error) error {
 	case r.Code == inference.CodeUnavailable || r.Code == inference.CodeEngine:
 		return fmt.Errorf("%w: %s", models.ErrUnavailable, r.What)
 	}
-	return &models.Refusal{Reason: r.What}
+	no := &models.Refusal{Reason: r.What, Check: checkOf(r.Code)}
+	if r.Code == inference.CodeGolden {
+		no.Reason += "; the weights or the label file are not those it was packed with, or this engine computes otherwise"
+	}
+	return no
+}
+
+// checkOf is a code of heron-vision's in the words of refused models.
+func checkOf(code string) string {
+	switch code {
+	case inference.CodeHung:
+		return models.CheckHang
+	case inference.CodeNotFinite:
+		return models.CheckNotFinite
+	case inference.CodeOverBudget: // of time or of memory: the reason says which
+		return "budget"
+	}
+	return code
+}
+
+// fault says what a trial that came to no verdict looked like, by the cause for which its process was lost.
+func fault(err error, cause string) error {
+	if r := (*models.Refusal)(nil); errors.As(err, &r) || errors.Is(err, models.ErrUnavailable) {
+		return err
+	}
+	switch cause {
+	case vision.CauseExit:
+		return &models.Fault{Check: models.CheckCrash, Err: err}
+	case vision.CauseBeat, vision.CauseLoad, vision.CauseInference:
+		return &models.Fault{Check: models.CheckHang, Err: err}
+	}
+	return err
 }
 
 // Stage loads the bundle beside the live model.
@@ -262,7 +293,7 @@ func (a *Agent) watchModels(s vision.ClientStats) {
 
 // lookOf is what a model's judge wants to know of one answer; code is that of a failure.
 func lookOf(top []inference.Score, latency float64, failed, code string) models.Look {
-	l := models.Look{LatencyMS: latency, Failed: failed != "", NotFinite: code == inference.CodeNotFinite}
+	l := models.Look{LatencyMS: latency, Failed: failed != "", NotFinite: code == inference.CodeNotFinite, Hung: code == inference.CodeHung}
 	if len(top) > 0 {
 		l.Label, l.Score = top[0].Label, top[0].Score
 	}

@@ -338,10 +338,13 @@ func sayable(b *inference.Bundle) error {
 	return nil
 }
 
-// codeOf is the code of the refusal in err's chain; empty where there is none.
+// codeOf is the code of the refusal in err's chain, or CodeHung where the time for an answer ran out; empty otherwise.
 func codeOf(err error) string {
 	if r := asRefusal(err); r != nil {
 		return r.Code
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return inference.CodeHung
 	}
 	return ""
 }

@@ -161,10 +161,10 @@ func TestFleetCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || code != 0 || len(rows) != 20 || rows[7].Models[0].Model != "bottles@1.4.2" || rows[7].GroupRev != 4 {
 		t.Errorf("ls --json: %d, %v\n%s", code, err, out)
 	}
-	if out, errOut, code = p.fleet("push", "--device", "dev-03", "--model", "bottles/2-bad"); code != exitFailed || !strings.Contains(errOut, "refused: at tried: golden/2.png") {
+	if out, errOut, code = p.fleet("push", "--device", "dev-03", "--model", "bottles/2-bad"); code != exitFailed || !strings.Contains(errOut, "refused: [tried] golden/2.png") {
 		t.Errorf("push to one: %d\n%s%s", code, out, errOut)
 	}
-	if out, _, code = p.fleet("show", "dev-03"); code != 0 || !strings.Contains(out, "last refusal bottles/2-bad 2026-11-20 13:00:00Z: at tried: golden/2.png: ok where scratched was expected") {
+	if out, _, code = p.fleet("show", "dev-03"); code != 0 || !strings.Contains(out, "last refusal bottles/2-bad 2026-11-20 13:00:00Z: [tried] golden/2.png: ok where scratched was expected") {
 		t.Errorf("show: %d\n%s", code, out)
 	}
 	for _, c := range []struct {

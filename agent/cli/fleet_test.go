@@ -53,7 +53,7 @@ func TestFleetLsText(t *testing.T) {
 	devices := fleetSample(t)
 	same(t, strings.Join(deviceLines(plainCanvas(0), devices, fleetNow), "\n"), `
 DEVICE      STATE    MODEL                           ENGINE        STEP                    REV  BACKLOG  SEEN  PROBLEMS
-acme/dev-1  online   bottles@1.4.1                   onnx          refused                 3    -        30s   bottles/1.5.0 refused: at tried: golden/2.png: ok where scratched [31m was expected
+acme/dev-1  online   bottles@1.4.1                   onnx          refused                 3    -        30s   bottles/1.5.0 refused: [tried] golden/2.png: ok where scratched [31m was expected
 acme/dev-2  online   main=bottles@1.4.1 caps=caps@2  edgetpu onnx  fetched 40% confirmed   3+7  -        10s
 acme/dev-3  online   none                            -             waiting (not-selected)  3    -        46h
 acme/dev-4  offline                                                                        0    -        60m   reported: not a JSON object
@@ -80,7 +80,7 @@ commands        ping, diag
 reported        2026-11-20 12:59:30Z: answers rev 3 of its group's desired document, rev 0 of its own
 slot main       runs bottles@1.4.1 on onnx since 2026-11-01 10:00:00Z, digest 9f86d081884c
                 wants bottles/1.5.0 (group rev 3): refused
-                last refusal bottles/1.5.0 2026-11-20 12:58:00Z: at tried: golden/2.png: ok where scratched [31m was expected`)
+                last refusal bottles/1.5.0 2026-11-20 12:58:00Z: [tried] golden/2.png: ok where scratched [31m was expected`)
 }
 
 func TestRolloutTable(t *testing.T) {
@@ -93,7 +93,7 @@ bottles/1.5.0 in slot main of group acme: running
   wave 1  5%    done
   wave 2  25%   [....................]  2 selected, 0 confirmed, 1 pending, 1 failed, 1 offline (of 4 devices), wait 20m0s
   wave 3  100%  waits
-  dev-1  refused  refused      at tried: golden/2.png: ok where scratched [31m was expected
+  dev-1  refused  refused      [tried] golden/2.png: ok where scratched [31m was expected
   dev-2  pending  fetched 40%`)
 }
 

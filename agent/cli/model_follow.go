@@ -39,11 +39,7 @@ func (f *follower) end(s agent.ControlSlot) (done bool, err error) {
 	case fresh && last.Target == f.target && last.Step == models.StepConfirmed:
 		return true, nil
 	case fresh && last.Target == f.target:
-		at := ""
-		if last.At != "" && last.Step == models.StepRefused {
-			at = " after " + string(last.At)
-		}
-		return true, fmt.Errorf("%s was %s%s: %s; slot %s runs %s", f.target, strings.ReplaceAll(string(last.Step), "-", " "), at, last.Reason, s.Slot, modelText(s.Active))
+		return true, fmt.Errorf("%s was %s%s: %s; slot %s runs %s", f.target, strings.ReplaceAll(string(last.Step), "-", " "), tag(last.Stop), last.Reason, s.Slot, modelText(s.Active))
 	case f.untilLive && s.Step == models.StepProbation && s.Active != nil && s.Active.Target == f.target && s.Target == "":
 		return true, nil
 	}
@@ -186,14 +182,14 @@ func modelsText(all *agent.ControlModels) string {
 			row("  rev", "%d", s.Rev)
 		}
 		if s.Last != nil && s.Last.Step != "" {
-			row("  last", "%s %s %s%s", s.Last.When.Local().Format(time.DateTime), s.Last.Target, s.Last.Step, colon(s.Last.Reason))
+			row("  last", "%s %s %s%s%s", s.Last.When.Local().Format(time.DateTime), s.Last.Target, s.Last.Step, tag(s.Last.Stop), colon(s.Last.Reason))
 		}
 		if s.Trouble != "" {
 			row("  trouble", "%s", s.Trouble)
 		}
 		for _, r := range all.Refused {
 			if r.Slot == s.Slot {
-				row("  refused", "%.12s %s after %s: %s", r.Digest, r.Target, r.Step, r.Reason)
+				row("  refused", "%.12s %s%s: %s", r.Digest, r.Target, tag(r.Stop), r.Reason)
 			}
 		}
 	}
@@ -215,6 +211,14 @@ func bundleText(m *models.Bundle) string {
 		s += fmt.Sprintf(" (%.12s, %s)", m.Digest, m.Target)
 	}
 	return s
+}
+
+// tag is the step that stopped a model, and by what.
+func tag(s models.Stop) string {
+	if s.Stopped == "" {
+		return ""
+	}
+	return " [" + s.Where() + "]"
 }
 
 func colon(s string) string {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,24 +23,24 @@ type bad struct {
 
 var badModels = [][]bad{ // read only; each list goes to a group of its own, beside the others
 	{
-		{version: "2.5.0", what: "crashes", steps: []string{"stored"}, reason: "heron-vision", model: model{answers: map[int]string{golden[0]: "abort"}}},
-		{version: "2.0.0", what: "swapped label file", steps: []string{"stored"}, reason: "golden picture",
+		{version: "2.5.0", what: "crashes", steps: []string{"tried: crash"}, reason: "it crashed heron-vision in each of 3 tries: heron-vision", model: model{answers: map[int]string{golden[0]: "abort"}}},
+		{version: "2.0.0", what: "swapped label file", steps: []string{"tried: golden"}, reason: "golden picture golden/0.png is bright (0.900), not dark (0.900); the weights or the label file are not those it was packed with",
 			model: model{labels: "bright\nmiddle\ndark\nabort\n", answers: swapped()}},
-		{version: "2.1.0", what: "slow, over its budget", steps: []string{"stored"}, reason: "budget", model: model{more: `"latency_ms":60`, budgetMS: 20}},
-		{version: "2.2.0", what: "not a number", steps: []string{"stored"}, reason: "NaN", model: model{more: `"nan_every":1`}},
+		{version: "2.1.0", what: "slow, over its budget", steps: []string{"tried: budget"}, reason: "its budget is 20 ms", model: model{more: `"latency_ms":60`, budgetMS: 20}},
+		{version: "2.2.0", what: "not a number", steps: []string{"tried: not-finite"}, reason: "NaN", model: model{more: `"nan_every":1`}},
 	}, {
-		{version: "2.3.0", what: "not a number now and then", steps: []string{"tried"}, reason: "no numbers", model: model{more: `"nan_every":12`}},
-		{version: "2.4.0", what: "worse, in shadow", steps: []string{"tried"}, reason: "confidence collapsed", model: model{score: onLive(0.4)}},
-		{version: "3.2.0", what: "crashes on live frames", steps: []string{"tried"}, reason: "heron-vision", model: model{answers: map[int]string{live[0]: "abort"}}},
+		{version: "2.3.0", what: "not a number now and then", steps: []string{"shadow: not-finite"}, reason: "no numbers", model: model{more: `"nan_every":12`}},
+		{version: "2.4.0", what: "worse, in shadow", steps: []string{"shadow: confidence"}, reason: "confidence collapsed", model: model{score: onLive(0.4)}},
+		{version: "3.2.0", what: "crashes on live frames", steps: []string{"shadow: crash"}, reason: "it crashed heron-vision in each of 2 tries: heron-vision", model: model{answers: map[int]string{live[0]: "abort"}}},
 	}, {
-		{version: "3.0.0", what: "worse, on probation", steps: []string{"probation"}, reason: "drift (PSI)",
+		{version: "3.0.0", what: "worse, on probation", steps: []string{"probation: drift"}, reason: "drift (PSI)",
 			model: model{answers: map[int]string{live[0]: "bright", live[1]: "bright"}}},
-		{version: "3.1.0", what: "slow after a while, without a budget", steps: []string{"probation"}, reason: "too slow", push: []string{"--probation", "20s"},
+		{version: "3.1.0", what: "slow after a while, without a budget", steps: []string{"probation: latency"}, reason: "too slow", push: []string{"--probation", "20s"},
 			model: model{more: `"latency_ms":8,"slow":{"from":200,"times":8}`}},
 	}, {
-		{version: "4.0.0", what: "hangs", steps: []string{"stored"}, reason: "", model: model{more: `"hang_every":1`}},
-		{version: "3.3.0", what: "hangs now and then", steps: []string{"tried"}, reason: "frames failed", model: model{more: `"hang_every":12`}},
-		{version: "4.1.0", what: "slow, without a budget", steps: []string{"tried", "probation"}, reason: "too slow", model: model{more: `"latency_ms":40`}},
+		{version: "4.0.0", what: "hangs", steps: []string{"tried: hang"}, reason: "the model was not loaded within", model: model{more: `"hang_every":1`}},
+		{version: "3.3.0", what: "hangs now and then", steps: []string{"shadow: hang"}, reason: "without an answer in time", model: model{more: `"hang_every":12`}},
+		{version: "4.1.0", what: "slow, without a budget", steps: []string{"shadow: latency", "probation: latency"}, reason: "too slow", model: model{more: `"latency_ms":40`}},
 	},
 }
 
@@ -112,11 +113,12 @@ func (h *herd) mustStop(t *testing.T, group string, b bad, digest string) {
 	}
 	r := s.Refused[0]
 	oneLine(t, r.Reason)
-	if !strings.Contains(" "+strings.Join(b.steps, " ")+" ", " "+r.Step+" ") || !strings.Contains(r.Reason, b.reason) {
-		t.Errorf("stopped at %s because %q; want at %v because of %q", r.Step, r.Reason, b.steps, b.reason)
+	at := r.Step + ": " + r.Check
+	if !slices.Contains(b.steps, at) || !strings.Contains(r.Reason, b.reason) {
+		t.Errorf("stopped at %s because %q; want at %v because of %q", at, r.Reason, b.steps, b.reason)
 	}
-	if text, _, _ := h.fleet(t, group, "show", group+"-1"); !strings.Contains(text, r.Reason) {
-		t.Errorf("show does not say %q:\n%s", r.Reason, text)
+	if text, _, _ := h.fleet(t, group, "show", group+"-1"); strings.Count(text, "["+at+"] "+r.Reason) < 2 { // of the slot, and among the refused
+		t.Errorf("show does not say %q of [%s]:\n%s", r.Reason, at, text)
 	}
 	if out, errOut, code := h.fleet(t, group, "abort"); code != 0 {
 		t.Fatalf("abort: %d %s%s", code, out, errOut)
@@ -126,7 +128,7 @@ func (h *herd) mustStop(t *testing.T, group string, b bad, digest string) {
 	if code != exitFailed || !strings.Contains(errOut, "refused before") {
 		t.Errorf("the same push again: exit %d\n%s%s", code, out, errOut)
 	}
-	t.Logf("%.1f s, at %s: %s; again %.1f s", took.Seconds(), r.Step, r.Reason, time.Since(began).Seconds())
+	t.Logf("%.1f s, [%s] %s; again %.1f s", took.Seconds(), at, r.Reason, time.Since(began).Seconds())
 	if out, errOut, code := h.fleet(t, group, "abort"); code != 0 {
 		t.Fatalf("abort: %d %s%s", code, out, errOut)
 	}

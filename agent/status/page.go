@@ -101,7 +101,7 @@ func enginesText(list []Engine) string {
 		said = append(said, strconv.Itoa(ready)+" ready")
 	}
 	if rest > 0 {
-		said = append(said, strconv.Itoa(rest)+" not usable, and why")
+		said = append(said, strconv.Itoa(rest)+" not usable")
 	}
 	return "Engines: " + strings.Join(said, ", ")
 }

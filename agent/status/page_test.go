@@ -87,7 +87,7 @@ func TestWordsForPeople(t *testing.T) {
 		bytesText(0): "0 B", bytesText(uint64(1023)): "1023 B", bytesText(int64(1536)): "1.5 KiB", bytesText(512 << 20): "512 MiB", bytesText(uint64(1) << 62): "4194304 TiB",
 		number(999): "999", number(int64(-1234567)): "-1\u2009234\u2009567", percent(0.9123): "91.2 %",
 		title("degraded"): "Working, with trouble", title("online"): "Online", title(""): "Unknown",
-		enginesText(working(noon).Engines): "Engines: onnx in use, 1 ready", enginesText(troubled(noon).Engines): "Engines: onnx in use, 1 ready, 1 not usable, and why",
+		enginesText(working(noon).Engines): "Engines: onnx in use, 1 ready", enginesText(troubled(noon).Engines): "Engines: onnx in use, 1 ready, 1 not usable",
 		ago(noon, time.Time{}): "", ago(noon, noon.Add(time.Hour)): "0.0 s", short("abc"): "abc",
 	} {
 		if got != want {

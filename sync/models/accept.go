@@ -93,10 +93,11 @@ func (a Acceptance) orStandard() Acceptance {
 // Sample is how a model did over some frames.
 type Sample struct {
 	Frames     int            `json:"frames"`
-	Errors     int            `json:"errors"`     // frames without an answer
-	NotFinite  int            `json:"not_finite"` // of Errors: NaN or infinite
-	Unknown    int            `json:"unknown"`    // best score below its label's threshold
-	Confidence float64        `json:"confidence"` // mean best score, 0…1
+	Errors     int            `json:"errors"`         // frames without an answer
+	NotFinite  int            `json:"not_finite"`     // of Errors: NaN or infinite
+	Hung       int            `json:"hung,omitempty"` // of Errors: no answer in time
+	Unknown    int            `json:"unknown"`        // best score below its label's threshold
+	Confidence float64        `json:"confidence"`     // mean best score, 0…1
 	P95MS      float64        `json:"p95_ms"`
 	Labels     map[string]int `json:"labels,omitempty"` // top answers, "unknown" among them
 }
@@ -111,43 +112,58 @@ type against struct {
 	budgetMS float64
 }
 
-// judge says in one line why a model is not good enough; empty: nothing speaks against it so far.
-func (a Acceptance) judge(s Sample, by against) string {
+// judge says why a model is not good enough; nil: nothing speaks against it so far.
+func (a Acceptance) judge(s Sample, by against) *Refusal {
 	ref := Sample{}
 	if by.ref != nil {
 		ref = *by.ref
 	}
 	if allowed := a.ErrorRate + ref.share(ref.Errors); s.Frames >= fewFrames && s.share(s.Errors) > allowed {
-		what := ""
-		if s.NotFinite > 0 {
-			what = fmt.Sprintf(", %d of them with answers that are no numbers", s.NotFinite)
-		}
-		return fmt.Sprintf("%d of %d frames failed%s; %.1f %% may", s.Errors, s.Frames, what, 100*allowed)
+		return s.failed(allowed)
 	}
 	if s.Frames < someFrames {
-		return ""
+		return nil
 	}
-	if reason := a.slow(s, ref, by.budgetMS); reason != "" {
-		return reason
+	if no := a.slow(s, ref, by.budgetMS); no != nil {
+		return no
 	}
 	if s.Errors < s.Frames {
 		return a.drifted(s, ref, by)
 	}
-	return ""
+	return nil
 }
 
-func (a Acceptance) slow(s, ref Sample, budget float64) string {
+// failed is the verdict on too many frames without an answer; its check is what most of them have.
+func (s Sample) failed(allowed float64) *Refusal {
+	check, what := CheckErrors, ""
+	if s.Hung > 0 {
+		check, what = CheckHang, fmt.Sprintf(", %d of them without an answer in time", s.Hung)
+	}
+	if s.NotFinite > 0 {
+		what += fmt.Sprintf(", %d of them with answers that are no numbers", s.NotFinite)
+	}
+	if s.NotFinite > s.Hung {
+		check = CheckNotFinite
+	}
+	return refuse(check, "%d of %d frames failed%s; %.1f %% may", s.Errors, s.Frames, what, 100*allowed)
+}
+
+func refuse(check, format string, args ...any) *Refusal {
+	return &Refusal{Check: check, Reason: fmt.Sprintf(format, args...)}
+}
+
+func (a Acceptance) slow(s, ref Sample, budget float64) *Refusal {
 	most, whose := budget, "its budget"
 	if v := a.SlowerBy*ref.P95MS + latencySlack; ref.Frames >= someFrames && ref.P95MS > 0 && v > most {
 		most, whose = v, fmt.Sprintf("%.3g times that of the model before", a.SlowerBy)
 	}
 	if most > 0 && s.P95MS > most {
-		return fmt.Sprintf("too slow: p95 latency is %.1f ms, at most %.1f ms may be (%s)", s.P95MS, most, whose)
+		return refuse(CheckLatency, "too slow: p95 latency is %.1f ms, at most %.1f ms may be (%s)", s.P95MS, most, whose)
 	}
-	return ""
+	return nil
 }
 
-func (a Acceptance) drifted(s, ref Sample, by against) string {
+func (a Acceptance) drifted(s, ref Sample, by against) *Refusal {
 	known := ref.Frames >= someFrames && by.same
 	confidence := 0.0
 	switch {
@@ -157,23 +173,23 @@ func (a Acceptance) drifted(s, ref Sample, by against) string {
 		confidence = by.base.Confidence
 	}
 	if confidence > 0 && s.Confidence < a.Confidence*confidence {
-		return fmt.Sprintf("its confidence collapsed: %.2f on average instead of %.2f", s.Confidence, confidence)
+		return refuse(CheckConfidence, "its confidence collapsed: %.2f on average instead of %.2f", s.Confidence, confidence)
 	}
 	if known && s.share(s.Unknown) > ref.share(ref.Unknown)+a.Unknown {
-		return fmt.Sprintf("%.0f %% of its answers are unknown, of the model before %.0f %%", 100*s.share(s.Unknown), 100*ref.share(ref.Unknown))
+		return refuse(CheckUnknown, "%.0f %% of its answers are unknown, of the model before %.0f %%", 100*s.share(s.Unknown), 100*ref.share(ref.Unknown))
 	}
 	if s.Frames < manyFrames {
-		return ""
+		return nil
 	}
 	if v := psi(s.Labels, ref.Labels); by.same && ref.Frames >= manyFrames && v > a.PSI {
-		return fmt.Sprintf("its answers are others than those of the model before: drift (PSI) %.2f, at most %.2f", v, a.PSI)
+		return refuse(CheckDrift, "its answers are others than those of the model before: drift (PSI) %.2f, at most %.2f", v, a.PSI)
 	}
 	if by.base != nil && a.BaselinePSI > 0 {
 		if v := psi(s.Labels, by.base.Labels); v > a.BaselinePSI {
-			return fmt.Sprintf("its answers are others than in training: drift (PSI) %.2f, at most %.2f", v, a.BaselinePSI)
+			return refuse(CheckDrift, "its answers are others than in training: drift (PSI) %.2f, at most %.2f", v, a.BaselinePSI)
 		}
 	}
-	return ""
+	return nil
 }
 
 // psi is the population stability index of two histograms, less what chance alone gives: for equal distributions it is on average

@@ -21,34 +21,44 @@ func TestJudge(t *testing.T) {
 		"as before":                     {good, against{ref: &good, same: true}, ""},
 		"no model before":               {good, against{base: base}, ""},
 		"few frames, all wrong":         {Sample{Frames: 19, Errors: 19}, against{}, ""},
-		"errors":                        {with(func(s *Sample) { s.Errors = 7 }), against{ref: &good}, "7 of 300 frames failed; 2.0 % may"},
+		"errors":                        {with(func(s *Sample) { s.Errors = 7 }), against{ref: &good}, "errors: 7 of 300 frames failed; 2.0 % may"},
 		"errors, as many as before":     {with(func(s *Sample) { s.Errors = 7 }), against{ref: &Sample{Frames: 100, Errors: 2, Confidence: 0.9, P95MS: 20}}, ""},
-		"NaN":                           {with(func(s *Sample) { s.Errors, s.NotFinite = 300, 300 }), against{}, "no numbers"},
+		"NaN":                           {with(func(s *Sample) { s.Errors, s.NotFinite = 300, 300 }), against{}, "not-finite: 300 of 300 frames failed, 300 of them with answers that are no numbers"},
+		"hanging":                       {with(func(s *Sample) { s.Errors, s.Hung = 30, 29 }), against{}, "hang: 30 of 300 frames failed, 29 of them without an answer in time"},
+		"hanging, and NaN":              {with(func(s *Sample) { s.Errors, s.Hung, s.NotFinite = 30, 3, 27 }), against{}, "not-finite: 30 of 300 frames failed, 3 of them without an answer in time, 27 of them with answers that are no numbers"},
 		"in its budget, slower":         {with(func(s *Sample) { s.P95MS = 90 }), against{ref: &good, budgetMS: 100}, ""},
 		"over its budget, as before":    {with(func(s *Sample) { s.P95MS = 30 }), against{ref: &good, budgetMS: 10}, ""},
 		"over both":                     {with(func(s *Sample) { s.P95MS = 36 }), against{ref: &good, budgetMS: 10}, "too slow: p95 latency is 36.0 ms, at most 35.0 ms may be (1.5 times"},
-		"over its budget alone":         {with(func(s *Sample) { s.P95MS = 36 }), against{budgetMS: 10}, "too slow: p95 latency is 36.0 ms, at most 10.0 ms may be (its budget)"},
+		"over its budget alone":         {with(func(s *Sample) { s.P95MS = 36 }), against{budgetMS: 10}, "latency: too slow: p95 latency is 36.0 ms, at most 10.0 ms may be (its budget)"},
 		"no budget, nothing before":     {with(func(s *Sample) { s.P95MS = 9000 }), against{}, ""},
-		"collapse from before":          {with(func(s *Sample) { s.Confidence = 0.6 }), against{ref: &good, same: true}, "collapsed: 0.60 on average instead of 0.90"},
+		"collapse from before":          {with(func(s *Sample) { s.Confidence = 0.6 }), against{ref: &good, same: true}, "confidence: its confidence collapsed: 0.60 on average instead of 0.90"},
 		"collapse from the baseline":    {with(func(s *Sample) { s.Confidence = 0.6 }), against{base: base}, "instead of 0.95"},
 		"other labels, no baseline":     {with(func(s *Sample) { s.Confidence = 0.3 }), against{ref: &good}, ""},
-		"unknown":                       {with(func(s *Sample) { s.Unknown = 80 }), against{ref: &good, same: true}, "27 % of its answers are unknown"},
-		"landslide":                     {with(func(s *Sample) { s.Labels = labels(30, 270) }), against{ref: &good, same: true}, "drift (PSI) 3.4"},
+		"unknown":                       {with(func(s *Sample) { s.Unknown = 80 }), against{ref: &good, same: true}, "unknown: 27 % of its answers are unknown"},
+		"landslide":                     {with(func(s *Sample) { s.Labels = labels(30, 270) }), against{ref: &good, same: true}, "drift: its answers are others than those of the model before: drift (PSI) 3.4"},
 		"a shift":                       {with(func(s *Sample) { s.Labels = labels(220, 80) }), against{ref: &good, same: true}, ""},
 		"not as in training":            {with(func(s *Sample) { s.Labels = labels(300, 0) }), against{base: base}, ""},
 		"few frames for the histogram":  {Sample{Frames: 150, Confidence: 0.9, P95MS: 20, Labels: labels(0, 150)}, against{ref: &good, same: true}, ""},
 		"landslide with another labels": {with(func(s *Sample) { s.Labels = map[string]int{"bottle": 300} }), against{ref: &good}, ""},
 	} {
-		got := a.judge(c.s, c.by)
+		got := said(a.judge(c.s, c.by))
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 	strict := a
 	strict.BaselinePSI = 0.5
-	if got := strict.judge(with(func(s *Sample) { s.Labels = labels(300, 0) }), against{base: base}); !strings.Contains(got, "than in training") {
+	if got := said(strict.judge(with(func(s *Sample) { s.Labels = labels(300, 0) }), against{base: base})); !strings.Contains(got, "than in training") {
 		t.Errorf("%q", got)
 	}
+}
+
+// said is a verdict with its check; empty: there is none.
+func said(no *Refusal) string {
+	if no == nil {
+		return ""
+	}
+	return no.Check + ": " + no.Reason
 }
 
 func TestVigil(t *testing.T) {

@@ -46,7 +46,7 @@ func (m *Manager) Refused() []Refused {
 	defer m.mu.Unlock()
 	out := make([]Refused, 0, len(m.refused))
 	for d, r := range m.refused {
-		r.Digest = d
+		r.Digest, r.Stop = d, r.Stop.after(r.Step)
 		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b Refused) int { return int(int64(b.N - a.N)) })

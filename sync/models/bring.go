@@ -46,7 +46,7 @@ func (s *slot) offer(ctx context.Context, w Wish) (Offer, error) {
 func (s *slot) reserve(_ context.Context, n next) (Step, func(*next), error) {
 	c, err := parseCustom(n.Offer.Custom)
 	if err != nil {
-		return "", nil, &Refusal{Reason: err.Error()}
+		return "", nil, &Refusal{Check: CheckTerms, Reason: err.Error()}
 	}
 	if b, ok := s.m.known(n.Offer.SHA256); ok && !n.Wish.Retry {
 		if m, err := checkFolder(s.m.store.folder(b.Digest), b.Manifest, false); err == nil {
@@ -112,7 +112,7 @@ func copyFile(ctx context.Context, from, to string) error {
 func (s *slot) verify(ctx context.Context, n next) (Step, func(*next), error) {
 	c, err := parseCustom(n.Offer.Custom)
 	if err != nil {
-		return "", nil, &Refusal{Reason: err.Error()}
+		return "", nil, &Refusal{Check: CheckTerms, Reason: err.Error()}
 	}
 	m, err := s.m.store.verify(ctx, n.Offer, unpackedBound(n.Offer, c))
 	if errors.Is(err, os.ErrNotExist) {

@@ -61,9 +61,41 @@ type Trial struct {
 var ErrUnavailable = errors.New("not possible now")
 
 // Refusal is a verdict: this model is no good on this device. Its digest is refused from then on.
-type Refusal struct{ Reason string }
+type Refusal struct {
+	Reason string // one line for people
+	Check  string // what it did not pass, in a word: one of the Check constants, or the Source's or the Eyes' own
+}
 
 func (e *Refusal) Error() string { return e.Reason }
+
+// Fault is a try that came to no verdict, and what it looked like: CheckCrash, CheckHang. It is a strike.
+type Fault struct {
+	Check string
+	Err   error
+}
+
+func (e *Fault) Error() string { return e.Err.Error() }
+func (e *Fault) Unwrap() error { return e.Err }
+
+// What a model did not pass.
+const (
+	CheckArchive    = "archive"    // it cannot be unpacked, or is not what its manifest says
+	CheckSize       = "size"       // it is larger than anything that is taken
+	CheckTerms      = "terms"      // the signed custom data cannot be read
+	CheckLatency    = "latency"    // it is too slow
+	CheckMemory     = "memory"     // it takes too much
+	CheckErrors     = "errors"     // frames without an answer
+	CheckNotFinite  = "not-finite" // answers with NaN or infinity
+	CheckHang       = "hang"       // no answer in time
+	CheckCrash      = "crash"      // it took its process down
+	CheckLost       = "lost"       // its process was ended again and again beside it, or the device stopped
+	CheckConfidence = "confidence" // it is less sure than the model before, or than in training
+	CheckUnknown    = "unknown"    // too many answers below their threshold
+	CheckDrift      = "drift"      // its answers are others than those of the model before, or than in training
+	CheckAgreement  = "agreement"  // it says otherwise than the model before, frame by frame
+	CheckFiles      = "files"      // they are damaged
+	CheckJournal    = "journal"    // what would protect from it cannot be written
+)
 
 // Entry is one line of the audit.
 type Entry struct {

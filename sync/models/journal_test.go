@@ -217,3 +217,38 @@ func FuzzPages(f *testing.F) {
 		}
 	})
 }
+
+// A journal of a Heron that did not yet say which step stopped a model, nor by what: it is the one after the last complete step.
+func TestAnOlderJournalIsReadAndToldInTheNewWords(t *testing.T) {
+	dir := t.TempDir()
+	j := &journal{path: filepath.Join(dir, journalName)}
+	if _, _, err := j.open(); err != nil {
+		t.Fatal(err)
+	}
+	d := fmt.Sprintf("%064x", 7)
+	err := j.put(change{
+		bucketRefused: {d: json.RawMessage(`{"target":"bottles/2.0.0","slot":"main","step":"stored","reason":"golden picture 0 is ok","at":"2026-11-01T10:00:00Z","n":3}`)},
+		bucketSlots: {"main": json.RawMessage(`{"v":1,"last":{"target":"bottles/2.1.0","rev":4,"step":"refused","at_step":"tried","reason":"too slow","when":"2026-11-01T10:00:00Z"},
+			"next":{"wish":{"target":"bottles/2.0.0","shadow":0,"probation":0},"step":"offered"},"counts":{}}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	w := newWorld(t)
+	w.said["bottles/2.0.0"] = Offer{Size: 9, SHA256: d}
+	w.repo["bottles/2.0.0"] = []byte("123456789")
+	cfg := w.config(dir)
+	dev := w.start(cfg, nil)
+	defer dev.stop()
+	if r := dev.Refused(); len(r) != 1 || r[0].Where() != "tried" || r[0].Step != StepStored {
+		t.Errorf("%+v", r)
+	}
+	if s := dev.state(); s.Last.Rev == 4 && s.Last.Where() != "shadow" { // or it has gone on already
+		t.Errorf("%+v", s.Last)
+	}
+	s := dev.until("the same target is refused again", time.Minute, ended(StepRefused, "bottles/2.0.0"))
+	if s.Last.Where() != "tried" || s.Last.Reason != "refused before: golden picture 0 is ok" {
+		t.Errorf("%+v", s.Last)
+	}
+}

@@ -1,7 +1,6 @@
 package models
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,11 +29,11 @@ func (s *slot) boot() Bundle {
 // noted would not be counted, and might be one of thousands: then the model before runs.
 func (s *slot) countStart(p *probation) {
 	if p.Starts+1 >= crashStarts {
-		s.back(fmt.Sprintf("started %d times without %v of health", p.Starts+1, s.m.pace.healthy), "heron", true)
+		s.back(*refuse(CheckCrash, "started %d times without %v of health", p.Starts+1, s.m.pace.healthy), "heron", true)
 		return
 	}
 	if err := s.put(StepProbation, func(r *record) { r.Probation.Starts++ }); err != nil {
-		s.back("on probation, and its start could not be noted: "+oneLine(err), "heron", false)
+		s.back(*refuse(CheckJournal, "on probation, and its start could not be noted: %s", oneLine(err)), "heron", false)
 	}
 }
 
@@ -146,13 +145,13 @@ func (s *slot) probe() {
 		w.lastLoss = live.LastLoss
 	}
 	w.losses = live.Losses
-	reason := w.accept.judge(live.Sample, w.by)
+	no := w.accept.judge(live.Sample, w.by)
 	if w.total >= w.accept.Losses {
-		reason = fmt.Sprintf("it cost heron-vision %d processes: %s", w.total, w.lastLoss)
+		no = refuse(CheckCrash, "it cost heron-vision %d processes: %s", w.total, w.lastLoss)
 	}
 	switch {
-	case reason != "":
-		s.back(reason, "heron", true)
+	case no != nil:
+		s.back(*no, "heron", true)
 	case w.spent >= p.Want && now.After(w.again):
 		s.confirm()
 	default:
@@ -222,7 +221,7 @@ func (s *slot) drift() string {
 
 // back replaces the live model by the one before it. This direction needs no journal: where it cannot be written it is done all the same,
 // and written when that is possible.
-func (s *slot) back(reason, who string, refuse bool) {
+func (s *slot) back(no Refusal, who string, forGood bool) {
 	s.breakOff()
 	old := Bundle{}
 	if s.rec.Active != nil {
@@ -234,15 +233,18 @@ func (s *slot) back(reason, who string, refuse bool) {
 		w.Rev, at = p.Wish.Rev, StepProbation
 	}
 	active, previous, note := s.wayBack()
-	reason = oneLine(errors.New(reason + note))
-	if refuse && isDigest(old.Digest) {
-		s.noteRefused(Refused{Digest: old.Digest, Target: old.Target, Slot: s.name, Step: at, Reason: reason, At: s.m.cfg.Now()})
+	stop := Stop{Stopped: at, Check: no.Check}
+	no.Reason += note
+	reason := oneLine(&no)
+	if forGood && isDigest(old.Digest) {
+		s.noteRefused(Refused{Digest: old.Digest, Target: old.Target, Slot: s.name, Step: at, Stop: stop, Reason: reason, At: s.m.cfg.Now()})
 	}
 	change := func(r *record) {
 		r.Active, r.Previous, r.Older, r.Probation = active, previous, nil, nil
 		r.Last = s.outcome(w, old, StepRolledBack, at, reason)
+		r.Last.Stop = stop
 		r.Counts.RolledBack++
-		r.Unsaid = append(r.Unsaid, s.entry(w, "rollback", old.Digest, string(at), reason))
+		r.Unsaid = append(r.Unsaid, s.entry(w, "rollback", old.Digest, stop.Where(), reason))
 	}
 	if err := s.put(StepRolledBack, change); err != nil {
 		r := s.rec.clone()
@@ -280,7 +282,7 @@ func (s *slot) goBackByHand(who string) {
 		return
 	}
 	if s.rec.Active != nil {
-		s.back("rolled back by "+who, who, false)
+		s.back(Refusal{Reason: "rolled back by " + who}, who, false)
 	}
 }
 
@@ -306,7 +308,7 @@ func (s *slot) lookAtFiles() {
 // backFromDamage leaves a model whose files are not whole any more, and asks for it again.
 func (s *slot) backFromDamage(cause error) {
 	a := *s.rec.Active
-	s.back("its files are damaged: "+cause.Error(), "heron", false)
+	s.back(*refuse(CheckFiles, "its files are damaged: %v", cause), "heron", false)
 	if s.rec.Next != nil || a.Target == "" || checkName(a.Target) != nil {
 		return
 	}

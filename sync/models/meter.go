@@ -13,6 +13,7 @@ type Look struct {
 	Score     float64
 	Failed    bool
 	NotFinite bool // failed, because the answer held NaN or infinity
+	Hung      bool // failed, because no answer came in time
 }
 
 // Unknown is the label of a best score below its threshold.
@@ -137,6 +138,9 @@ func (t *tally) add(l Look) {
 		if !l.Failed || l.NotFinite {
 			t.s.NotFinite++
 		}
+		if l.Hung {
+			t.s.Hung++
+		}
 		return
 	}
 	t.score += l.Score
@@ -151,7 +155,7 @@ func (t *tally) add(l Look) {
 }
 
 func (t *tally) halve() {
-	for _, n := range []*int{&t.s.Frames, &t.s.Errors, &t.s.NotFinite, &t.s.Unknown} {
+	for _, n := range []*int{&t.s.Frames, &t.s.Errors, &t.s.NotFinite, &t.s.Hung, &t.s.Unknown} {
 		*n /= 2
 	}
 	for l := range t.s.Labels {

@@ -65,23 +65,70 @@ func (b Bundle) IsNone() bool { return b.Dir == "" }
 
 // Refused is a digest that is not tried again.
 type Refused struct {
-	Digest string    `json:"-"`
-	Target string    `json:"target"`
-	Slot   string    `json:"slot"`
-	Step   Step      `json:"step"`
+	Digest string `json:"-"`
+	Target string `json:"target"`
+	Slot   string `json:"slot"`
+	Step   Step   `json:"step"` // the last that it completed
+	Stop
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 	N      uint64    `json:"n"` // rising: the oldest are forgotten first
 }
 
+// Stop is where a model was stopped, and by what. Journals of Heron before it had none: then it is the step after the last complete one.
+type Stop struct {
+	Stopped Step   `json:"stopped,omitempty"` // the step that it did not pass
+	Check   string `json:"check,omitempty"`   // what of it: golden, latency, crash
+}
+
+// Where is "tried: golden".
+func (s Stop) Where() string {
+	if s.Check == "" {
+		return string(s.Stopped)
+	}
+	return string(s.Stopped) + ": " + s.Check
+}
+
+// after fills in what a journal did not say.
+func (s Stop) after(at Step) Stop {
+	if s.Stopped == "" {
+		s.Stopped = at.next()
+	}
+	return s
+}
+
+// next is the step that is under way when s is the last complete one.
+func (s Step) next() Step {
+	switch s {
+	case StepOffered:
+		return StepMetadata
+	case StepMetadata:
+		return StepReserved
+	case StepReserved:
+		return StepFetched
+	case StepFetched:
+		return StepVerified
+	case StepVerified:
+		return StepStored
+	case StepStored:
+		return StepTried
+	case StepTried:
+		return StepShadow
+	case StepShadow:
+		return StepSwitching
+	}
+	return s
+}
+
 // Outcome is how the last wish ended.
 type Outcome struct {
-	Target string    `json:"target"`
-	Rev    int64     `json:"rev,omitempty"`
-	Digest string    `json:"digest,omitempty"`
-	Model  string    `json:"model,omitempty"`
-	Step   Step      `json:"step"`
-	At     Step      `json:"at_step,omitempty"` // where a refusal happened
+	Target string `json:"target"`
+	Rev    int64  `json:"rev,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Model  string `json:"model,omitempty"`
+	Step   Step   `json:"step"`
+	At     Step   `json:"at_step,omitempty"` // of a refusal: the last that it completed
+	Stop
 	Reason string    `json:"reason,omitempty"`
 	When   time.Time `json:"when"`
 }
@@ -126,7 +173,8 @@ type next struct {
 	Attempts int     `json:"attempts,omitempty"` // failures in a row that say nothing of the model
 	Strikes  int     `json:"strikes,omitempty"`  // tries of this step that began and did not end well; written before each
 	Error    string  `json:"error,omitempty"`
-	Ref      *Sample `json:"ref,omitempty"` // the live model in the shadow run
+	Check    string  `json:"check,omitempty"` // of Error, if it was a *Fault
+	Ref      *Sample `json:"ref,omitempty"`   // the live model in the shadow run
 	live     Bundle  // what runs, for the job
 }
 

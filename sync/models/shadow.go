@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -20,7 +21,7 @@ func (s *slot) shadow(ctx context.Context, n next) (Step, func(*next), error) {
 	}
 	c, err := parseCustom(n.Offer.Custom)
 	if err != nil {
-		return "", nil, &Refusal{Reason: err.Error()}
+		return "", nil, &Refusal{Check: CheckTerms, Reason: err.Error()}
 	}
 	v := vigil{accept: c.Acceptance, length: n.Wish.Shadow, by: against{same: b.Labels != "" && b.Labels == n.live.Labels}}
 	v.by.budgetMS, v.by.base = about(b.Dir)
@@ -38,7 +39,7 @@ func (s *slot) shadow(ctx context.Context, n next) (Step, func(*next), error) {
 		st := s.m.cfg.Watcher.Shadow(s.name)
 		if st.Lost != "" {
 			if lost++; st.Blamed || lost > 5 {
-				return "", nil, lostError(st, n)
+				return "", nil, lostError(st)
 			}
 			if err := s.stageIt(ctx, b, n); err != nil {
 				return "", nil, err
@@ -54,12 +55,12 @@ func (s *slot) shadow(ctx context.Context, n next) (Step, func(*next), error) {
 	}
 }
 
-func lostError(st ShadowStats, n next) error {
+func lostError(st ShadowStats) error {
 	if st.Blamed {
-		return fmt.Errorf("%s in shadow: it took its process down: %s", n.Wish.Target, st.Lost)
+		return &Fault{Check: CheckCrash, Err: errors.New(st.Lost)}
 	}
 	// Killed from outside again and again, but only with this candidate: a kernel short of memory does that, and it is a strike.
-	return fmt.Errorf("%s in shadow: heron-vision was lost again and again beside it: %s", n.Wish.Target, st.Lost)
+	return &Fault{Check: CheckLost, Err: fmt.Errorf("heron-vision was lost again and again beside it: %s", st.Lost)}
 }
 
 func (s *slot) stageIt(ctx context.Context, b Bundle, n next) error {
@@ -83,8 +84,8 @@ type vigil struct {
 func (v *vigil) look(st ShadowStats, spent time.Duration) (bool, error) {
 	by, c := v.by, st.Candidate
 	by.ref = &st.Live
-	if reason := v.accept.judge(c, by); reason != "" {
-		return false, &Refusal{Reason: reason}
+	if no := v.accept.judge(c, by); no != nil {
+		return false, no
 	}
 	agreed := c.share(st.Agreed)
 	if c.Frames >= v.accept.Frames && spent >= min(agreeQuickly, v.length) && agreed >= max(agreeEnough, v.accept.Agreement) {
@@ -94,7 +95,7 @@ func (v *vigil) look(st ShadowStats, spent time.Duration) (bool, error) {
 		return false, nil
 	}
 	if c.Frames >= someFrames && agreed < v.accept.Agreement {
-		return false, &Refusal{Reason: fmt.Sprintf("it agrees with the live model on %.1f %% of %d frames; at least %.1f %% are asked for", 100*agreed, c.Frames, 100*v.accept.Agreement)}
+		return false, &Refusal{Check: CheckAgreement, Reason: fmt.Sprintf("it agrees with the live model on %.1f %% of %d frames; at least %.1f %% are asked for", 100*agreed, c.Frames, 100*v.accept.Agreement)}
 	}
 	return true, nil
 }

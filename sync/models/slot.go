@@ -331,6 +331,9 @@ func (s *slot) state() SlotState {
 	}
 	if r.Last != nil {
 		out.Last = *r.Last
+		if r.Last.At != "" {
+			out.Last.Stop = r.Last.Stop.after(r.Last.At)
+		}
 	}
 	out.Trouble = s.m.trouble
 	if s.trouble != "" {

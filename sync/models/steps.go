@@ -68,7 +68,7 @@ func (s *slot) begin(ctx context.Context) {
 	}
 	if st.risky {
 		if n.Strikes >= st.most {
-			s.refuse(*n, fmt.Sprintf("%s began %d times and never ended well: %s", st.doing, n.Strikes, or(n.Error, "the device stopped")))
+			s.refuse(*n, struckOut(st, *n))
 			return
 		}
 		if err := s.put(st.write, func(r *record) { r.Next.Strikes++; r.Next.Step = st.write }); err != nil {
@@ -148,7 +148,7 @@ func (s *slot) finished(r result) {
 		s.switched()
 	case r.err == nil:
 		err := s.put(r.step, func(rec *record) {
-			rec.Next.Step, rec.Next.Strikes, rec.Next.Attempts, rec.Next.Error = r.step, 0, 0, ""
+			rec.Next.Step, rec.Next.Strikes, rec.Next.Attempts, rec.Next.Error, rec.Next.Check = r.step, 0, 0, "", ""
 			if r.change != nil {
 				r.change(rec.Next)
 			}
@@ -160,7 +160,7 @@ func (s *slot) finished(r result) {
 		s.retry.Reset()
 		s.refusedBefore()
 	case errors.As(r.err, &no):
-		s.refuse(*n, no.Reason)
+		s.refuse(*n, *no)
 	case errors.As(r.err, &unsigned):
 		s.m.store.forget(n.Offer.SHA256)
 		s.fail(r.err, func(n *next) { n.Step, n.Strikes = StepReserved, 0 })
@@ -189,15 +189,17 @@ func (s *slot) refusedBefore() {
 	if !ok {
 		return
 	}
-	s.end(*n, old.Step, "refused before: "+strings.TrimPrefix(old.Reason, "refused before: "), nil)
+	s.end(*n, old, "refused before: "+strings.TrimPrefix(old.Reason, "refused before: "))
 }
 
 // fail notes an error that is to be tried again.
 func (s *slot) fail(err error, fn func(*next)) {
+	fault := &Fault{}
+	errors.As(err, &fault)
 	if e := s.put(s.rec.Next.Step, func(r *record) {
 		r.Counts.Failures++
 		r.Next.Attempts++
-		r.Next.Error = oneLine(err)
+		r.Next.Error, r.Next.Check = oneLine(err), fault.Check
 		fn(r.Next)
 	}); e != nil {
 		err = e
@@ -223,24 +225,41 @@ func oneLine(err error) string {
 	return text
 }
 
+// struckOut is the verdict on a model with which a step began again and again and never ended well.
+func struckOut(st stage, n next) Refusal {
+	no := Refusal{Check: n.Check}
+	switch {
+	case n.Error == "":
+		no.Check = CheckLost
+		no.Reason = fmt.Sprintf("%s began %d times, and each time the device or heron stopped", st.doing, n.Strikes)
+	case n.Check == CheckCrash:
+		no.Reason = fmt.Sprintf("it crashed heron-vision in each of %d tries: %s", n.Strikes, n.Error)
+	case n.Check == CheckHang:
+		no.Reason = fmt.Sprintf("it hung in each of %d tries: %s", n.Strikes, n.Error)
+	default:
+		no.Reason = fmt.Sprintf("%s began %d times and never ended well: %s", st.doing, n.Strikes, n.Error)
+	}
+	return no
+}
+
 // refuse ends a wish with a verdict on its digest.
-func (s *slot) refuse(n next, reason string) {
+func (s *slot) refuse(n next, no Refusal) {
 	s.unstage()
-	r := Refused{Digest: n.Offer.SHA256, Target: n.Wish.Target, Slot: s.name, Step: n.Step, Reason: oneLine(errors.New(reason)), At: s.m.cfg.Now()}
-	s.end(n, n.Step, r.Reason, &r)
+	r := Refused{Digest: n.Offer.SHA256, Target: n.Wish.Target, Slot: s.name, Step: n.Step, Stop: Stop{n.Step.next(), no.Check}, Reason: oneLine(&no), At: s.m.cfg.Now()}
+	if isDigest(r.Digest) {
+		s.noteRefused(r)
+	}
+	s.end(n, r, r.Reason)
 }
 
 // end journals a refusal. Where that fails the model is not tried again either: it stands at its step, and is refused in the next turn.
-func (s *slot) end(n next, at Step, reason string, r *Refused) {
-	if r != nil && isDigest(r.Digest) {
-		s.noteRefused(*r)
-	}
+func (s *slot) end(n next, r Refused, reason string) {
 	err := s.put(StepRefused, func(rec *record) {
-		rec.Last = s.outcome(n.Wish, n.Bundle, StepRefused, at, reason)
-		rec.Last.Digest = n.Offer.SHA256
+		rec.Last = s.outcome(n.Wish, n.Bundle, StepRefused, r.Step, reason)
+		rec.Last.Digest, rec.Last.Stop = n.Offer.SHA256, r.Stop.after(r.Step)
 		rec.Next = nil
 		rec.Counts.Refused++
-		rec.Unsaid = append(rec.Unsaid, s.entry(n.Wish, "refuse", n.Offer.SHA256, string(at), reason))
+		rec.Unsaid = append(rec.Unsaid, s.entry(n.Wish, "refuse", n.Offer.SHA256, rec.Last.Where(), reason))
 	})
 	if err != nil {
 		s.later(err)
@@ -274,6 +293,9 @@ func (s *slot) try(ctx context.Context, n next) (Step, func(*next), error) {
 		return "", nil, err
 	}
 	t, err := s.m.cfg.Eyes.Try(ctx, s.name, b)
+	if fault := (*Fault)(nil); errors.As(err, &fault) {
+		return "", nil, fault // the wish's target is told beside it
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("try %s: %w", n.Wish.Target, err)
 	}
@@ -287,10 +309,10 @@ func (s *slot) try(ctx context.Context, n next) (Step, func(*next), error) {
 		return "", nil, &notSigned{err.Error()}
 	}
 	if most := m.Budget.LatencyMS; most > 0 && t.LatencyMS > most {
-		return "", nil, &Refusal{Reason: fmt.Sprintf("too slow here: %.1f ms on %s, its budget is %.1f ms", t.LatencyMS, t.Engine, most)}
+		return "", nil, &Refusal{Check: CheckLatency, Reason: fmt.Sprintf("too slow here: %.1f ms on %s, its budget is %.1f ms", t.LatencyMS, t.Engine, most)}
 	}
 	if most := m.Budget.RSSMB; most > 0 && t.RSSMB > most {
-		return "", nil, &Refusal{Reason: fmt.Sprintf("too large here: %.0f MB of memory on %s, its budget is %.0f MB", t.RSSMB, t.Engine, most)}
+		return "", nil, &Refusal{Check: CheckMemory, Reason: fmt.Sprintf("too large here: %.0f MB of memory on %s, its budget is %.0f MB", t.RSSMB, t.Engine, most)}
 	}
 	return StepTried, func(n *next) { n.Bundle.Engine = t.Engine }, nil
 }

@@ -62,7 +62,7 @@ func checkFolder(dir, want string, quick bool) (*manifest, error) {
 // room says whether the archive and its files fit: the disk, its inodes, and the bound of the store. Nothing is asked of a server before.
 func (s *store) room(o Offer, unpacked int64) error {
 	if lim := defaultLimits(); o.Size > lim.archive || unpacked > lim.total {
-		return &Refusal{Reason: fmt.Sprintf("it is too large: %d bytes, unpacked %d; at most %d MiB are taken", o.Size, unpacked, lim.archive>>20)}
+		return &Refusal{Check: CheckSize, Reason: fmt.Sprintf("it is too large: %d bytes, unpacked %d; at most %d MiB are taken", o.Size, unpacked, lim.archive>>20)}
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.dir, &st); err != nil {
@@ -178,7 +178,7 @@ func ofModel(err error) error {
 	if errors.As(err, &sys) && sys != unix.EEXIST && sys != unix.ENOENT && sys != unix.ENOTDIR && sys != unix.ELOOP || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &Refusal{Reason: err.Error()}
+	return &Refusal{Check: CheckArchive, Reason: err.Error()}
 }
 
 // keep moves a verified folder to its last name. Doing it twice is harmless.

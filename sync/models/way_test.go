@@ -63,35 +63,36 @@ func TestAModelComesAllTheWay(t *testing.T) {
 // Each bad model is stopped at the step that should stop it; the one before runs, and the digest is refused from then on.
 func TestBadModelsAreStoppedWhereTheyShouldBe(t *testing.T) {
 	for name, want := range map[string]struct {
-		at     Step
+		after  Step // the last that was complete
+		at     string
 		end    Step
 		reason string
 	}{
-		"trial-labels":     {StepStored, StepRefused, "golden/0.png is scratched"},
-		"trial-nan":        {StepStored, StepRefused, "NaN"},
-		"trial-slow":       {StepStored, StepRefused, "too slow here: 250.0 ms on onnx, its budget is 100.0 ms"},
-		"trial-large":      {StepStored, StepRefused, "its budget is 300 MB"},
-		"trial-crash":      {StepStored, StepRefused, "trying began 3 times and never ended well: try trial-crash/1: heron-vision was ended by signal 11"},
-		"trial-hang":       {StepStored, StepRefused, "no answer within 20 s"},
-		"shadow-worse":     {StepTried, StepRefused, "confidence collapsed: 0.40 on average instead of 0.95"},
-		"shadow-unknown":   {StepTried, StepRefused, "50 % of its answers are unknown"},
-		"shadow-landslide": {StepTried, StepRefused, "others than those of the model before"},
-		"shadow-slow":      {StepTried, StepRefused, "p95 latency is 300.0 ms, at most 100.0 ms"},
-		"shadow-nan":       {StepTried, StepRefused, "answers that are no numbers"},
-		"shadow-crash":     {StepTried, StepRefused, "it took its process down: signal 11"},
-		"live-worse":       {StepProbation, StepRolledBack, "confidence collapsed"},
-		"live-unknown":     {StepProbation, StepRolledBack, "unknown"},
-		"live-landslide":   {StepProbation, StepRolledBack, "drift (PSI)"},
-		"live-slow":        {StepProbation, StepRolledBack, "too slow"},
-		"live-nan":         {StepProbation, StepRolledBack, "no numbers"},
-		"live-crash":       {StepProbation, StepRolledBack, "cost heron-vision 2 processes: signal 11"},
+		"trial-labels":     {StepStored, "tried: golden", StepRefused, "golden/0.png is scratched, expected ok"},
+		"trial-nan":        {StepStored, "tried: not-finite", StepRefused, "golden/0.png: the answer holds NaN"},
+		"trial-slow":       {StepStored, "tried: latency", StepRefused, "too slow here: 250.0 ms on onnx, its budget is 100.0 ms"},
+		"trial-large":      {StepStored, "tried: memory", StepRefused, "too large here: 700 MB of memory on onnx, its budget is 300 MB"},
+		"trial-crash":      {StepStored, "tried: crash", StepRefused, "it crashed heron-vision in each of 3 tries: heron-vision was ended by signal 11"},
+		"trial-hang":       {StepStored, "tried: hang", StepRefused, "it hung in each of 3 tries: no answer within 20 s"},
+		"shadow-worse":     {StepTried, "shadow: confidence", StepRefused, "its confidence collapsed: 0.40 on average instead of 0.95"},
+		"shadow-unknown":   {StepTried, "shadow: unknown", StepRefused, "50 % of its answers are unknown"},
+		"shadow-landslide": {StepTried, "shadow: drift", StepRefused, "its answers are others than those of the model before"},
+		"shadow-slow":      {StepTried, "shadow: latency", StepRefused, "too slow: p95 latency is 300.0 ms, at most 100.0 ms"},
+		"shadow-nan":       {StepTried, "shadow: not-finite", StepRefused, "answers that are no numbers"},
+		"shadow-crash":     {StepTried, "shadow: crash", StepRefused, "it crashed heron-vision in each of 2 tries: signal 11"},
+		"live-worse":       {StepProbation, "probation: confidence", StepRolledBack, "its confidence collapsed"},
+		"live-unknown":     {StepProbation, "probation: unknown", StepRolledBack, "of its answers are unknown"},
+		"live-landslide":   {StepProbation, "probation: drift", StepRolledBack, "drift (PSI)"},
+		"live-slow":        {StepProbation, "probation: latency", StepRolledBack, "too slow: p95 latency"},
+		"live-nan":         {StepProbation, "probation: not-finite", StepRolledBack, "answers that are no numbers"},
+		"live-crash":       {StepProbation, "probation: crash", StepRolledBack, "it cost heron-vision 2 processes: signal 11"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, []string{name}, func(t *testing.T, w *world, d *device) {
 				d.settle("v1/1")
 				_ = d.Offer("main", Wish{Target: name + "/1", Rev: 50, Shadow: 10 * time.Minute, Probation: 15 * time.Minute})
 				s := d.until("stopped", time.Hour, ended(want.end, name+"/1"))
-				if s.Last.At != want.at || !strings.Contains(s.Last.Reason, want.reason) || strings.Contains(s.Last.Reason, "\n") || s.Active.Target != "v1/1" {
+				if s.Last.At != want.after || s.Last.Where() != want.at || !strings.Contains(s.Last.Reason, want.reason) || strings.Contains(s.Last.Reason, "\n") || s.Active.Target != "v1/1" {
 					t.Errorf("%+v", s.Last)
 				}
 				time.Sleep(time.Minute)
@@ -104,10 +105,10 @@ func TestBadModelsAreStoppedWhereTheyShouldBe(t *testing.T) {
 				// again: refused at once, with the old reason
 				_ = d.Offer("main", Wish{Target: name + "/1", Rev: 51})
 				s = d.until("refused again", time.Minute, func(s SlotState) bool { return s.Last.Rev == 51 })
-				if s.Last.Step != StepRefused || !strings.Contains(s.Last.Reason, "refused before: ") || !strings.Contains(s.Last.Reason, want.reason) || len(w.tried) != tried {
+				if s.Last.Step != StepRefused || s.Last.Where() != want.at || !strings.Contains(s.Last.Reason, "refused before: ") || !strings.Contains(s.Last.Reason, want.reason) || len(w.tried) != tried {
 					t.Errorf("%+v", s.Last)
 				}
-				if r := d.Refused(); len(r) != 1 || r[0].Target != name+"/1" || r[0].Step != want.at {
+				if r := d.Refused(); len(r) != 1 || r[0].Target != name+"/1" || r[0].Step != want.after || r[0].Where() != want.at {
 					t.Errorf("%+v", r)
 				}
 				// until it is forgotten

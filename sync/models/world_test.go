@@ -159,15 +159,15 @@ func (w *world) Try(ctx context.Context, slot string, b Bundle) (Trial, error) {
 	case "trial-large":
 		t.RSSMB = 700
 	case "trial-labels":
-		return Trial{}, fmt.Errorf("golden: %w", &Refusal{Reason: "golden/0.png is scratched, expected ok"})
+		return Trial{}, fmt.Errorf("golden: %w", &Refusal{Check: "golden", Reason: "golden/0.png is scratched, expected ok"})
 	case "trial-nan":
-		return Trial{}, &Refusal{Reason: "golden/0.png: the answer holds NaN"}
+		return Trial{}, &Refusal{Check: CheckNotFinite, Reason: "golden/0.png: the answer holds NaN"}
 	case "trial-crash":
-		return Trial{}, errors.New("heron-vision was ended by signal 11")
+		return Trial{}, fmt.Errorf("try: %w", &Fault{Check: CheckCrash, Err: errors.New("heron-vision was ended by signal 11")})
 	case "trial-hang":
 		select {
 		case <-time.After(20 * time.Second):
-			return Trial{}, errors.New("no answer within 20 s")
+			return Trial{}, &Fault{Check: CheckHang, Err: errors.New("no answer within 20 s")}
 		case <-ctx.Done():
 			return Trial{}, ctx.Err()
 		}

@@ -1,6 +1,7 @@
 package vision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,8 @@ func (s *session) onPromoted(m *promoted) error {
 			return badf("a candidate of slot %.40q was promoted, which was not staged", m.Slot)
 		}
 		slot.earlier = [2]string{slot.model, slot.engine}
-		slot.model, slot.engine, slot.loaded, slot.settled, slot.accelerated = m.Model, m.Engine, true, true, onAccelerator(m.Device)
+		slot.model, slot.engine, slot.choice = m.Model, m.Engine, cmp.Or(m.Choice, m.Engine)
+		slot.loaded, slot.settled, slot.accelerated = true, true, onAccelerator(m.Device)
 		delete(s.c.refused, m.Slot)
 		delete(s.c.candidates, m.Slot)
 		s.c.configure(k.cfg)

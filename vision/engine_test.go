@@ -1,6 +1,7 @@
 package vision_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,9 +19,15 @@ import (
 	"heron/vision"
 )
 
-// openStick is the engine "stick": scripted, on a device that a file (HERON_STICK) makes come, go, hang, abort and answer rubbish.
+// openStick is the engine "stick": scripted, on a device that a file (HERON_STICK) makes come, go, hang, abort and answer rubbish;
+// and "edgetpu", on one of several (HERON_STICK, a dot and its port).
 func openStick(ctx context.Context, m inference.Model) (inference.Engine, error) {
-	switch stickDoes() {
+	s := &stick{info: inference.Info{Engine: m.Spec.Engine, Device: cmp.Or(m.Spec.Device, "usb:1-1")}}
+	does := s.does()
+	if _, err := os.Stat(filepath.Join(os.Getenv("HERON_SYSFS"), "bus/usb/devices", strings.TrimPrefix(s.info.Device, "usb:"))); err != nil && s.info.Engine == "edgetpu" {
+		does = "absent"
+	}
+	switch does {
 	case "absent", "gone":
 		r := inference.Refuse(inference.CodeUnavailable, "plug one in", "no stick is attached")
 		r.Err = inference.ErrUnavailable
@@ -29,30 +37,45 @@ func openStick(ctx context.Context, m inference.Model) (inference.Engine, error)
 	case "load-hang":
 		select {}
 	}
-	e, err := scripted.Open(ctx, m)
-	return &stick{e}, err
+	var err error
+	s.Engine, err = scripted.Open(ctx, m)
+	return s, err
 }
 
-func stickDoes() string {
-	b, _ := os.ReadFile(os.Getenv("HERON_STICK"))
+type stick struct {
+	inference.Engine
+	info inference.Info
+	runs int
+}
+
+func (s *stick) does() string {
+	path := os.Getenv("HERON_STICK")
+	if s.info.Engine == "edgetpu" {
+		path += "." + strings.TrimPrefix(s.info.Device, "usb:")
+	}
+	b, _ := os.ReadFile(path)
 	return string(b)
 }
 
-type stick struct{ inference.Engine }
-
-func (s *stick) Info() inference.Info { return inference.Info{Engine: "stick", Device: "usb:1-1"} }
+func (s *stick) Info() inference.Info { return s.info }
 
 func (s *stick) Run(ctx context.Context) error {
-	switch stickDoes() {
+	s.runs++
+	does := s.does()
+	switch does {
 	case "gone":
 		return errors.New("the device was unplugged")
 	case "hang":
 		select {}
 	case "abort":
 		abort("stick: assertion failed")
+	case "abort-later":
+		if s.runs > 30 {
+			abort("stick: assertion failed after a while")
+		}
 	}
 	err := s.Engine.Run(ctx)
-	if out := s.Output().F32; stickDoes() == "rubbish" {
+	if out := s.Output().F32; does == "rubbish" {
 		for i := range out {
 			out[i] = float32(math.Mod(float64(i)*0.618+0.3, 1))
 		}
@@ -64,6 +87,7 @@ func (s *stick) Run(ctx context.Context) error {
 type port struct {
 	t           testing.TB
 	file, sysfs string
+	at          string // the port, where there are several; it is the end of the file's name, too
 	number      int
 }
 
@@ -76,14 +100,15 @@ func newPort(t testing.TB) *port {
 
 func (p *port) does(what string) {
 	p.t.Helper()
-	must(p.t, os.WriteFile(p.file+".new", []byte(what), 0o600))
-	must(p.t, os.Rename(p.file+".new", p.file))
+	file := strings.TrimSuffix(p.file+"."+p.at, ".")
+	must(p.t, os.WriteFile(file+".new", []byte(what), 0o600))
+	must(p.t, os.Rename(file+".new", file))
 }
 
 func (p *port) plug() {
 	p.t.Helper()
 	p.number++
-	dir := filepath.Join(p.sysfs, "bus/usb/devices/1-1")
+	dir := filepath.Join(p.sysfs, "bus/usb/devices", cmp.Or(p.at, "1-1"))
 	must(p.t, os.MkdirAll(dir, 0o700))
 	must(p.t, os.WriteFile(filepath.Join(dir, "devnum"), []byte(strconv.Itoa(p.number)), 0o600))
 	p.does("ok")
@@ -92,7 +117,7 @@ func (p *port) plug() {
 func (p *port) pull(what string) {
 	p.t.Helper()
 	p.does(what)
-	must(p.t, os.RemoveAll(filepath.Join(p.sysfs, "bus/usb/devices/1-1")))
+	must(p.t, os.RemoveAll(filepath.Join(p.sysfs, "bus/usb/devices", cmp.Or(p.at, "1-1"))))
 }
 
 // twoEngines is a bundle for the stick and, after it, the scripted engine.

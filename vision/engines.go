@@ -1,6 +1,7 @@
 package vision
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -11,8 +12,8 @@ import (
 // Standby is an engine that a slot should rather run on, and why it does not.
 type Standby struct {
 	Slot     string        `json:"slot"`
-	Engine   string        `json:"engine"`
-	Code     string        `json:"code"` // that of inference.Refusal, or the Cause of the loss
+	Engine   string        `json:"engine"` // as in the slot's order: "edgetpu:usb:2-1" and "edgetpu:usb:2-2" are two
+	Code     string        `json:"code"`   // that of inference.Refusal, or the Cause of the loss
 	Reason   string        `json:"reason"`
 	NextStep string        `json:"next_step,omitempty"`
 	Lost     bool          `json:"lost"` // it ran here and failed; else it never started
@@ -29,6 +30,7 @@ type course struct {
 	since   time.Time // of active
 	standby []Standby
 	short   map[string]int // engine → how many times in a row it was lost soon after it had come into use
+	doubted time.Time      // when one was lost last
 }
 
 const (
@@ -65,10 +67,10 @@ func (p *course) loading(l *loading) {
 
 // loaded notes the engine that came into use, and those before it that did not. Client.mu is held.
 func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) {
-	if p.active != l.Engine || p.since.IsZero() {
-		p.active, p.since = l.Engine, now
+	if p.active != l.choice() || p.since.IsZero() {
+		p.active, p.since = l.choice(), now
 	}
-	place := slices.Index(p.order, l.Engine)
+	place := slices.Index(p.order, p.active)
 	p.standby = slices.DeleteFunc(p.standby, func(s Standby) bool { return slices.Index(p.order, s.Engine) >= place })
 	for _, k := range l.Skipped {
 		if k.Code == inference.CodeAvoided || !slices.Contains(p.order, k.Engine) {
@@ -83,11 +85,15 @@ func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) {
 	}
 }
 
+// choice is the engine as the slot's order has it.
+func (l *loaded) choice() string { return cmp.Or(l.Choice, l.Engine) }
+
 // lose takes an engine out of use; false when the slot has no other one, and the loss is the model's own affair. Client.mu is held.
 func (p *course) lose(slot, engine, code, reason string, now time.Time, retry time.Duration) bool {
 	if engine == "" || !p.alternative(engine) {
 		return false
 	}
+	p.doubted = now
 	if p.short == nil {
 		p.short = map[string]int{}
 	}
@@ -206,17 +212,26 @@ type engineError struct{ engineLost }
 
 func (e *engineError) Error() string { return "engine lost: " + e.Reason }
 
-// suspect is the one slot that runs on an accelerator while nothing is being loaded: where a process dies without a word, its driver is the first
-// to be doubted. Client.mu is held.
-func (s *session) suspect() (slot string) {
-	for name, p := range s.slots {
+// suspect is the slot that runs on an accelerator while nothing is being loaded: where a process dies without a word, its driver is the first
+// to be doubted. Of several, none is the first time; when it happens again (failures are the deaths before), they take turns, as far as they have
+// another engine to go to: one that was not to blame comes back after its trial. Client.mu is held.
+func (s *session) suspect(failures int) (slot string) {
+	if s.loading != "" {
+		return ""
+	}
+	all, longest := 0, time.Time{}
+	for _, c := range s.c.cfg.Config.Slots {
+		p, course := s.slots[c.Slot], s.c.courses[c.Slot]
 		if !p.accelerated || !p.loaded {
 			continue
 		}
-		if slot != "" || s.loading != "" {
-			return ""
+		all++
+		if course.alternative(p.choice) && (slot == "" || course.doubted.Before(longest)) {
+			slot, longest = c.Slot, course.doubted
 		}
-		slot = name
+	}
+	if all > 1 && failures == 0 {
+		return ""
 	}
 	return slot
 }
@@ -224,7 +239,7 @@ func (s *session) suspect() (slot string) {
 func (s *session) onEngineLost(l *engineLost) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	if slot := s.slots[l.Slot]; slot == nil || slot.engine != l.Engine {
+	if slot := s.slots[l.Slot]; slot == nil || slot.choice != l.Engine {
 		return badf("engine %.40q of slot %.40q was lost, which was not in use", l.Engine, l.Slot)
 	}
 	return &engineError{*l}

@@ -121,7 +121,7 @@ func (m *staged) check() error {
 
 func (m *promoted) check() error {
 	m.Error = cleanText(m.Error)
-	if !okNames(m.Slot, m.Model, m.Engine, m.Device) {
+	if !okNames(m.Slot, m.Model, m.Engine, m.Choice, m.Device) {
 		return badf("answer about a promotion is out of bounds")
 	}
 	return nil
@@ -252,7 +252,7 @@ func (l *loading) check() error {
 }
 
 func (l *loaded) check() error {
-	if !okNames(l.Slot, l.Model, l.Engine, l.Device) || !okNumber(l.TookMS) || len(l.Skipped) > maxList {
+	if !okNames(l.Slot, l.Model, l.Engine, l.Choice, l.Device) || !okNumber(l.TookMS) || len(l.Skipped) > maxList {
 		return badf("loaded message is out of bounds")
 	}
 	for i := range l.Skipped {

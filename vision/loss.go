@@ -27,7 +27,7 @@ type loss struct {
 	slot          string // whose model is to blame; empty: none in particular
 	loading       bool   // … while it was being loaded
 	camera        string // which camera is to blame
-	engine        string // which engine of slot was in use; empty: none is to blame
+	engine        string // which engine of slot was in use, as its order has it; empty: none is to blame
 	suspect       string // slot whose accelerator may have done it, where nothing is known; empty: none
 	planned       bool   // nothing failed
 	candidate     string // slot whose candidate is to blame

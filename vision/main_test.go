@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 func plainDrivers() vision.Drivers {
 	return vision.Drivers{
 		Version: "test", CameraNames: []string{"replay"}, Camera: camera.FirstOf(hangOpener, replay.New(nil)),
-		Engines: map[string]inference.Opener{"scripted": scripted.Open, "native": openNative, "stick": openStick},
+		Engines: map[string]inference.Opener{"scripted": scripted.Open, "native": openNative, "stick": openStick, "edgetpu": openStick},
 		Report: func() []vision.EngineReport {
 			return []vision.EngineReport{{Engine: "scripted", Present: true, Usable: true}}
 		},

@@ -52,7 +52,7 @@ type CameraConfig struct {
 type SlotConfig struct {
 	Slot          string   `json:"slot"`
 	Bundle        string   `json:"bundle"`                   // a folder (heron has unpacked archives)
-	Engines       []string `json:"engines"`                  // in order of preference; empty: the bundle's own order
+	Engines       []string `json:"engines"`                  // in order of preference, each as inference.ParseChoice has it; empty: the bundle's own order
 	Threads       int      `json:"threads"`                  // 0: the engine's choice
 	EnforceBudget bool     `json:"enforce_budget,omitempty"` // a model over its manifest's budget is refused; else it is only logged
 	Spin          bool     `json:"spin"`                     // let the engine's threads wait busily: faster, and a core is never free

@@ -86,21 +86,22 @@ type avoids map[string]string
 // loading, loaded: the progress of one slot, one after the other, so that heron knows which model and engine a crash belongs to.
 type loading struct {
 	Slot    string   `json:"slot"`
-	Engine  string   `json:"engine,omitempty"`  // empty while the bundle is being read
-	Engines []string `json:"engines,omitempty"` // all that the slot may run on, best first
+	Engine  string   `json:"engine,omitempty"`  // as in Engines; empty while the bundle is being read
+	Engines []string `json:"engines,omitempty"` // all that the slot may run on, best first; with their devices, where some were asked for
 }
 
 type loaded struct {
 	Slot    string    `json:"slot"`
 	Model   string    `json:"model"`
-	Engine  string    `json:"engine"`
+	Engine  string    `json:"engine"`           // alone, as observations have it
+	Choice  string    `json:"choice,omitempty"` // as in loading.Engines; empty: Engine
 	Device  string    `json:"device,omitempty"`
 	TookMS  float64   `json:"took_ms"`
 	Skipped []skipped `json:"skipped,omitempty"` // engines before this one in order, and why they are not used
 }
 
 type skipped struct {
-	Engine   string `json:"engine"`
+	Engine   string `json:"engine"` // as in loading.Engines
 	Code     string `json:"code"`
 	Reason   string `json:"reason"`
 	NextStep string `json:"next_step,omitempty"`
@@ -109,7 +110,7 @@ type skipped struct {
 // engineLost says that the engine in use does not answer rightly any more; heron replaces the process and passes the engine over.
 type engineLost struct {
 	Slot   string `json:"slot"`
-	Engine string `json:"engine"`
+	Engine string `json:"engine"` // as in loading.Engines
 	Reason string `json:"reason"`
 }
 
@@ -142,6 +143,7 @@ type promoted struct {
 	Error  string `json:"error,omitempty"`
 	Model  string `json:"model,omitempty"`
 	Engine string `json:"engine,omitempty"`
+	Choice string `json:"choice,omitempty"` // as in loaded
 	Device string `json:"device,omitempty"`
 }
 

@@ -256,7 +256,7 @@ func (s *server) loadOne(ctx context.Context, sl *slot) {
 		return
 	}
 	m.loadMS = ms(time.Since(t0))
-	l := loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, Device: m.Info().Device, TookMS: m.loadMS}
+	l := loaded{Slot: sl.cfg.Slot, Model: m.id, Engine: m.engine, Choice: m.Spec().Choice(), Device: m.Info().Device, TookMS: m.loadMS}
 	for _, k := range m.Skipped() {
 		s.d.Log.Warn("engine passed over", "slot", sl.cfg.Slot, "engine", k.Engine, "reason", k.Reason, "next_step", k.NextStep)
 		l.Skipped = append(l.Skipped, skipped{Engine: k.Engine, Code: k.Code, Reason: cleanText(k.Reason), NextStep: cleanText(k.NextStep)})
@@ -285,7 +285,7 @@ func (s *server) open(ctx context.Context, c SlotConfig, candidate bool) (*model
 	}
 	var order []string
 	for _, candidate := range b.Candidates {
-		order = append(order, candidate.Engine)
+		order = append(order, candidate.Spec.Choice())
 	}
 	m, err := inference.OpenSlot(ctx, b, s.d.Engines, inference.Opening{Threads: c.Threads, Spin: c.Spin, Avoid: s.c.Avoid[c.Slot], Within: s.c.SoftLoad,
 		Trying: func(engine string) {

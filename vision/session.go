@@ -26,7 +26,7 @@ type session struct {
 	lastBeat   time.Time
 	delivering bool   // inside OnObservation, which is heron's own time
 	loading    string // slot being loaded
-	engine     string // on which engine; empty before the first
+	engine     string // on which engine, as the order has it; empty before the first
 	slots      map[string]*slotProgress
 	firstObs   time.Time
 	lastObs    time.Time
@@ -47,6 +47,7 @@ type slotProgress struct {
 	settled       bool // loaded or refused once
 	loaded        bool
 	model, engine string
+	choice        string // engine as the slot's order has it, its device included where one was asked for
 	accelerated   bool
 	earlier       [2]string // model and engine before a promotion: an observation of theirs may still be on its way
 	firstObs      time.Time
@@ -107,7 +108,8 @@ func (s *session) watch(ctx context.Context, h *history, read <-chan error) (*lo
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case err := <-read:
-			return s.lostReader(err), nil
+			h.forget(s, time.Now())
+			return s.lostReader(err, h.failures), nil
 		case why := <-s.end:
 			return &loss{cause: CauseReturn, planned: true, reason: why}, nil
 		case err := <-s.results():
@@ -129,8 +131,8 @@ func (s *session) watch(ctx context.Context, h *history, read <-chan error) (*lo
 	}
 }
 
-// lostReader turns the reader's end into a loss; nil after all sources have ended.
-func (s *session) lostReader(err error) *loss {
+// lostReader turns the reader's end into a loss; nil after all sources have ended. failures are the losses before it, in a row.
+func (s *session) lostReader(err error, failures int) *loss {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	var bad *protocolError
@@ -143,7 +145,7 @@ func (s *session) lostReader(err error) *loss {
 	case errors.As(err, &bad):
 		return &loss{cause: CauseProtocol, reason: s.name() + " broke the protocol: " + bad.what}
 	}
-	return &loss{cause: CauseExit, slot: s.loading, loading: s.loading != "", engine: s.engine, suspect: s.suspect()}
+	return &loss{cause: CauseExit, slot: s.loading, loading: s.loading != "", engine: s.engine, suspect: s.suspect(failures)}
 }
 
 // explainExit says why a process closed its connection. Who kills a process from outside says nothing about a model.
@@ -323,7 +325,7 @@ func (s *session) onLoaded(l *loaded) error {
 	}
 	s.c.change(func() {
 		now := time.Now()
-		slot.loaded, slot.model, slot.engine, slot.settled = true, l.Model, l.Engine, true
+		slot.loaded, slot.model, slot.engine, slot.choice, slot.settled = true, l.Model, l.Engine, l.choice(), true
 		slot.accelerated = onAccelerator(l.Device)
 		delete(s.c.refused, l.Slot)
 		s.c.courses[l.Slot].loaded(l, now, s.c.cfg.EngineRetry)

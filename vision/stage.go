@@ -74,7 +74,7 @@ func (s *server) promote(ctx context.Context, m promote) {
 	c.turn.Lock() // its last shadow is over
 	c.turn.Unlock()
 	old := sl.model.Swap(c.model)
-	s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Model: c.id, Engine: c.engine, Device: c.Info().Device}) // before any observation of it
+	s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Model: c.id, Engine: c.engine, Choice: c.Spec().Choice(), Device: c.Info().Device}) // before any observation of it
 	if old == nil {
 		close(sl.ready)
 	}

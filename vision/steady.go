@@ -54,6 +54,6 @@ func (s *server) steady(ctx context.Context, sl *slot, m *model, why string) boo
 	case why == "":
 		why = err.Error()
 	}
-	s.say(kindEngineLost, engineLost{Slot: sl.cfg.Slot, Engine: m.engine, Reason: cleanText(why)})
+	s.say(kindEngineLost, engineLost{Slot: sl.cfg.Slot, Engine: m.Spec().Choice(), Reason: cleanText(why)})
 	return false
 }

@@ -106,7 +106,7 @@ func (s *session) slowLoad(now time.Time, _ *history) *loss {
 func (s *session) slowInference(time.Time, *history) *loss {
 	for _, slot := range s.beat.Slots {
 		limit, p := s.c.cfg.InferenceTimeout, s.slots[slot.Slot]
-		if p.accelerated && s.c.courses[slot.Slot].alternative(p.engine) {
+		if p.accelerated && s.c.courses[slot.Slot].alternative(p.choice) {
 			limit = min(limit, acceleratorTimeout)
 		}
 		if slot.CandidateRunning > limit.Seconds() {
@@ -116,7 +116,7 @@ func (s *session) slowInference(time.Time, *history) *loss {
 		if slot.Running <= limit.Seconds() {
 			continue
 		}
-		l := &loss{cause: CauseInference, slot: slot.Slot, loading: s.loading == slot.Slot, engine: p.engine,
+		l := &loss{cause: CauseInference, slot: slot.Slot, loading: s.loading == slot.Slot, engine: p.choice,
 			reason: fmt.Sprintf("%s: an inference of slot %q has taken %.1f s, more than %v", s.name(), slot.Slot, slot.Running, limit)}
 		if l.loading {
 			l.engine = s.engine

@@ -3,25 +3,21 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"heron/sync/repo"
-	"heron/sync/trust"
 )
 
 // passphraseMax bounds a passphrase file, bytes.
@@ -61,6 +57,8 @@ func (a *app) repoInit(f *repoFlags) *cobra.Command {
 		}}
 	c.Flags().IntVar(&o.RootKeys, "root-keys", 3, "how many root keys")
 	c.Flags().IntVar(&o.Threshold, "threshold", 2, "how many of them must sign a change of root")
+	c.Flags().IntVar(&o.TargetsKeys, "targets-keys", 1, "how many targets keys")
+	c.Flags().IntVar(&o.TargetsThreshold, "targets-threshold", 1, "how many of them must sign a change of targets")
 	days(c, &o.Expiry.Root, "root-expires", "root")
 	days(c, &o.Expiry.Targets, "targets-expires", "targets and the families")
 	days(c, &o.Expiry.Snapshot, "snapshot-expires", "snapshot")
@@ -84,12 +82,21 @@ func (a *app) repoSign(f *repoFlags) *cobra.Command {
 }
 
 func (a *app) repoRotate(f *repoFlags) *cobra.Command {
-	var replace string
-	c := &cobra.Command{Use: "rotate ROLE", Short: "Replace a key of root, targets, snapshot, timestamp or a family", Args: args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, list []string) error {
-			return a.withRepo(f, func(r *repo.Repo) (repo.Result, error) { return r.Rotate(list[0], replace) })
+	var o repo.Rotation
+	c := &cobra.Command{Use: "rotate ROLE", Short: "Replace, add or remove a key of root, targets or a family; replace that of snapshot or timestamp", Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, list []string) error {
+			if c.Flags().Changed("threshold") && o.Threshold < 1 {
+				return usage("rotate: --threshold %d; expected 1 or more", o.Threshold)
+			}
+			if o.Replace != "" && o.Remove != "" || o.Add && o.Replace+o.Remove != "" {
+				return usage("rotate: one of --replace, --add and --remove at a time")
+			}
+			return a.withRepo(f, func(r *repo.Repo) (repo.Result, error) { return r.Rotate(list[0], o) })
 		}}
-	c.Flags().StringVar(&replace, "replace", "", "the `key` to replace, where the role has several: its name or the beginning of its identity")
+	c.Flags().StringVar(&o.Replace, "replace", "", "the `key` to exchange for a new one, where the role has several: its name or the beginning of its identity")
+	c.Flags().BoolVar(&o.Add, "add", false, "a new key beside the others")
+	c.Flags().StringVar(&o.Remove, "remove", "", "the `key` to withdraw")
+	c.Flags().IntVar(&o.Threshold, "threshold", 0, "how many keys must sign from now on (default: as many as before)")
 	return c
 }
 
@@ -221,112 +228,5 @@ func (a *app) printRepo(f *repoFlags, res repo.Result) error {
 		fmt.Fprintln(w, "staged; nothing is public yet. The other key holders run: heron fleet repo sign --key FILE")
 	}
 	_, err := io.WriteString(a.out, w.String())
-	return err
-}
-
-// verified is the answer of heron fleet repo verify.
-type verified struct {
-	Roles   []verifiedRole `json:"roles"`
-	Targets int            `json:"targets"`
-	Bytes   int64          `json:"bytes"`
-}
-
-type verifiedRole struct {
-	Role    string    `json:"role"`
-	Version int64     `json:"version"`
-	Expires time.Time `json:"expires"`
-	Days    float64   `json:"days_left"`
-}
-
-func (a *app) repoVerify(f *repoFlags) *cobra.Command {
-	var base, root string
-	c := &cobra.Command{Use: "verify", Short: "Walk the repository as a device would, and check every byte of every target", Args: args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if root == "" {
-				root = filepath.Join(f.dir, "public", "metadata", "1.root.json")
-			}
-			v, err := verifyRepo(c.Context(), f.dir, base, root)
-			if err != nil {
-				if errors.Is(err, trust.ErrNetwork) && base != "" {
-					return &codedError{exitUnreachable, err}
-				}
-				return err
-			}
-			return a.printVerified(v)
-		}}
-	c.Flags().StringVar(&base, "url", "", "check what a server has, by its base `URL`, instead of the folder")
-	c.Flags().StringVar(&root, "root", "", "the root `file` that devices were given (default: the folder's first)")
-	return c
-}
-
-// verifyRepo starts from nothing but the root, in a folder of its own that is thrown away.
-func verifyRepo(ctx context.Context, dir, base, rootFile string) (v verified, err error) {
-	root, err := os.ReadFile(rootFile)
-	if err != nil {
-		return v, err
-	}
-	conf := trust.Config{Root: root}
-	if base == "" {
-		abs, err := filepath.Abs(filepath.Join(dir, "public"))
-		if err != nil {
-			return v, err
-		}
-		base, conf.Fetch = (&url.URL{Scheme: "file", Path: abs}).String(), trust.Files{}
-	}
-	base = strings.TrimRight(base, "/")
-	conf.MetadataURL, conf.TargetsURL = base+"/metadata", base+"/targets"
-	if conf.Dir, err = os.MkdirTemp("", "heron-verify-*"); err != nil {
-		return v, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(conf.Dir)) }()
-	c, err := trust.Open(conf)
-	if err != nil {
-		return v, err
-	}
-	if err := c.Refresh(ctx); err != nil {
-		return v, err
-	}
-	all, err := c.All(ctx)
-	if err != nil {
-		return v, err
-	}
-	for _, t := range all {
-		if err := checkTarget(ctx, t); err != nil {
-			return v, err
-		}
-		v.Targets++
-		v.Bytes += t.Size
-	}
-	st := c.State()
-	for _, r := range st.Roles {
-		v.Roles = append(v.Roles, verifiedRole{r.Name, r.Version, r.Expires, float64(r.Expires.Sub(st.Now).Round(time.Minute)) / float64(24*time.Hour)})
-	}
-	return v, nil
-}
-
-func checkTarget(ctx context.Context, t trust.TargetInfo) error {
-	if !strings.HasPrefix(t.URLs[0], "file:") {
-		return trust.NewHTTP(nil).Check(ctx, t)
-	}
-	name, err := trust.FilePath(t.URLs[0])
-	if err != nil {
-		return err
-	}
-	return trust.Matches(t, name)
-}
-
-func (a *app) printVerified(v verified) error {
-	if a.json {
-		return json.NewEncoder(a.out).Encode(v)
-	}
-	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "ROLE\tVERSION\tEXPIRES\tDAYS LEFT")
-	for _, r := range v.Roles {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%.1f\n", r.Role, r.Version, r.Expires.UTC().Format(time.RFC3339), r.Days)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(a.out, "%d targets, %d bytes: every one is what was signed\n", v.Targets, v.Bytes)
 	return err
 }

@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -74,43 +73,6 @@ func (r *Repo) Has(name string) (bool, error) {
 	return s.targets[family].Signed.Targets[name] != nil, nil
 }
 
-// CompareVersions orders versions as people do: numbers by their value, and 1.4.2-rc1 before 1.4.2.
-func CompareVersions(a, b string) int {
-	for a != "" && b != "" {
-		x, restA := chunk(a)
-		y, restB := chunk(b)
-		m, errA := strconv.ParseUint(x, 10, 64)
-		n, errB := strconv.ParseUint(y, 10, 64)
-		switch {
-		case errA == nil && errB == nil && m != n:
-			if m < n {
-				return -1
-			}
-			return 1
-		case (errA != nil || errB != nil) && x != y:
-			return strings.Compare(x, y)
-		}
-		a, b = restA, restB
-	}
-	switch {
-	case strings.HasPrefix(a, "-"):
-		return -1
-	case strings.HasPrefix(b, "-"):
-		return 1
-	}
-	return len(a) - len(b)
-}
-
-// chunk cuts off the digits, or what is no digit, at the beginning.
-func chunk(s string) (first, rest string) {
-	digit := func(c byte) bool { return c >= '0' && c <= '9' }
-	i := 1
-	for i < len(s) && digit(s[i]) == digit(s[0]) {
-		i++
-	}
-	return s[:i], s[i:]
-}
-
 // Add signs a bundle as a target of its family. custom is signed with it and may be nil. A family that is new gets a key and a
 // delegation of its own. A version that exists is never replaced: the same bytes are nothing to do, others are refused. What is given beside
 // it, its manifest and patches to it, is signed in the same change.
@@ -131,11 +93,20 @@ func (r *Repo) Add(file, name string, custom json.RawMessage, beside ...Item) (R
 	if err != nil {
 		return Result{}, err
 	}
+	earlier, done, err := r.resume()
+	if err != nil || (done && r.conf.DryRun) {
+		return earlier, err
+	}
 	c, err := r.begin()
 	if err != nil {
 		return Result{}, err
 	}
-	return r.addAll(c, family, items)
+	if done {
+		c.result.Notes = append(earlier.Notes, "published an earlier change that was cut short: "+strings.Join(earlier.Changed, ", "))
+	}
+	res, err := r.addAll(c, family, items)
+	res.Published = res.Published || (done && err == nil)
+	return res, err
 }
 
 // addAll puts the first, the bundle, and what is beside it under the family.

@@ -12,14 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"time"
 
-	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"golang.org/x/sys/unix"
-
-	"heron/internal/atomicfile"
 )
 
 // Config of a Repo. Now may be nil.
@@ -75,6 +70,7 @@ const (
 	metadataDir  = "public/metadata"
 	targetsDir   = "public/targets"
 	stagedDir    = "staged"
+	droppedDir   = ".dropped" // was staged; on its way to nothing
 	keysDir      = "keys"
 	settingsFile = "settings.json"
 )
@@ -98,7 +94,10 @@ func Open(conf Config) (*Repo, error) {
 	if err := r.takeLock(); err != nil {
 		return nil, err
 	}
-	if err := r.keys.load(); err != nil {
+	if !conf.DryRun {
+		err = r.sweep()
+	}
+	if err = errors.Join(err, r.keys.load()); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -140,102 +139,3 @@ func (r *Repo) path(parts ...string) string {
 
 // Public is the folder to upload.
 func (r *Repo) Public() string { return r.path(publicDir) }
-
-// familyName is what a family, and so a delegated role, may be called: a level of a topic, and never a role of root.
-var familyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
-
-// targetName is FAMILY/VERSION.
-var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
-
-// besideName is a target that is signed beside a bundle: two versions fit into it.
-var besideName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,143}$`)
-
-func checkFamily(name string) error {
-	switch {
-	case !familyName.MatchString(name):
-		return fmt.Errorf("family %q: lower case letters, digits, - and _ only, 64 at most", name)
-	case name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP:
-		return fmt.Errorf("family %q: that is the name of a role", name)
-	}
-	return nil
-}
-
-// NameOf guesses FAMILY/VERSION from a bundle's file name, such as bottles-1.4.2.tar.zst.
-func NameOf(file string) (string, error) {
-	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".tar")
-	i := strings.LastIndex(base, "-")
-	if i < 1 || !targetName.MatchString(base[:i]+"/"+base[i+1:]) {
-		return "", fmt.Errorf("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
-	}
-	return base[:i] + "/" + base[i+1:], nil
-}
-
-// state is one consistent whole, as published.
-type state struct {
-	root      *metadata.Metadata[metadata.RootType]
-	targets   map[string]*metadata.Metadata[metadata.TargetsType] // targets, and each family
-	snapshot  *metadata.Metadata[metadata.SnapshotType]
-	timestamp *metadata.Metadata[metadata.TimestampType]
-}
-
-// published reads what a client would be given now.
-func (r *Repo) published() (*state, error) {
-	s := &state{targets: map[string]*metadata.Metadata[metadata.TargetsType]{}}
-	var err error
-	for n := int64(1); ; n++ {
-		next, readErr := read[metadata.RootType](r.path(metadataDir, fmt.Sprintf("%d.root.json", n)))
-		if errors.Is(readErr, fs.ErrNotExist) {
-			break
-		}
-		if readErr != nil {
-			return nil, readErr
-		}
-		s.root = next
-	}
-	if s.root == nil {
-		return nil, fmt.Errorf("%s holds no 1.root.json", r.path(metadataDir))
-	}
-	if s.timestamp, err = read[metadata.TimestampType](r.path(metadataDir, "timestamp.json")); err != nil {
-		return nil, err
-	}
-	named := s.timestamp.Signed.Meta["snapshot.json"]
-	if named == nil {
-		return nil, errors.New("timestamp.json names no snapshot")
-	}
-	if s.snapshot, err = read[metadata.SnapshotType](r.path(metadataDir, fmt.Sprintf("%d.snapshot.json", named.Version))); err != nil {
-		return nil, err
-	}
-	for name, m := range s.snapshot.Signed.Meta {
-		doc, err := read[metadata.TargetsType](r.path(metadataDir, fmt.Sprintf("%d.%s", m.Version, name)))
-		if err != nil {
-			return nil, err
-		}
-		s.targets[strings.TrimSuffix(name, ".json")] = doc
-	}
-	return s, nil
-}
-
-func read[T metadata.Roles](path string) (*metadata.Metadata[T], error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := (&metadata.Metadata[T]{}).FromBytes(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return doc, nil
-}
-
-func write[T metadata.Roles](doc *metadata.Metadata[T], path string) error {
-	data, err := doc.ToBytes(false)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, data, 0o644)
-}
-
-// until is when a signature made now ends: whole seconds, as the format has it.
-func (r *Repo) until(d time.Duration) time.Time {
-	return r.conf.Now().UTC().Truncate(time.Second).Add(d)
-}

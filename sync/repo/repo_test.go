@@ -127,8 +127,8 @@ func TestDryRunWritesNothingAndAsksNothing(t *testing.T) {
 	before := tree(t, conf.Dir)
 	for name, do := range map[string]func() (Result, error){
 		"add":          func() (Result, error) { return dry.Add(bundle(t, "two"), "cans/1", nil) },
-		"rotate":       func() (Result, error) { return dry.Rotate("root", "root-1") },
-		"family":       func() (Result, error) { return dry.Rotate("bottles", "") },
+		"rotate":       func() (Result, error) { return dry.Rotate("root", Rotation{Replace: "root-1"}) },
+		"family":       func() (Result, error) { return dry.Rotate("bottles", Rotation{}) },
 		"refresh":      func() (Result, error) { return dry.Refresh(nil) },
 		"refresh root": func() (Result, error) { return dry.Refresh([]string{"root"}) },
 	} {
@@ -164,7 +164,7 @@ func TestAChangeOfRootWaitsForTheSecondHolder(t *testing.T) {
 	}
 	first := opened(t, config(r.conf.Dir))
 	before := tree(t, first.Public())
-	res, err := first.Rotate("timestamp", "")
+	res, err := first.Rotate("timestamp", Rotation{})
 	if err != nil || res.Published || len(res.Missing) != 1 || res.Missing[0].Role != "root" || res.Missing[0].Need != 1 {
 		t.Fatalf("%+v, %v", res, err)
 	}
@@ -229,7 +229,7 @@ func TestAPublicationCutShortIsFinishedBySign(t *testing.T) {
 		old := tree(t, r.Public())
 		delete(r.keys.keys, r.keyID(t, "root-1"))
 		delete(r.keys.keys, r.keyID(t, "root-2"))
-		if res, err := r.Rotate("targets", ""); err != nil || res.Published {
+		if res, err := r.Rotate("targets", Rotation{}); err != nil || res.Published {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		if err := r.keys.load(); err != nil {
@@ -239,20 +239,15 @@ func TestAPublicationCutShortIsFinishedBySign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, role := range c.roles() {
-			if role == metadata.ROOT {
-				err = signUp(r, c.root, c.rings(role), true)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+		if err := r.signRole(c, metadata.ROOT, true); err != nil {
+			t.Fatal(err)
 		}
 		if err := r.stage(c); err != nil {
 			t.Fatal(err)
 		}
 		cut := []func() error{
-			func() error { return write(c.targets["targets"], r.path(metadataDir, "2.targets.json")) },
-			func() error { return write(c.root, r.path(metadataDir, "2.root.json")) },
+			func() error { return write(c.sheet("targets"), r.path(metadataDir, "2.targets.json")) },
+			func() error { return write(c.sheet("root"), r.path(metadataDir, "2.root.json")) },
 			func() error { return os.WriteFile(r.path(metadataDir, "2.snapshot.json"), []byte("half"), 0o600) },
 		}
 		for _, f := range cut[:written] {
@@ -292,13 +287,13 @@ func TestRefreshSignsSnapshotWhenHalfItsLifeIsOver(t *testing.T) {
 
 func TestRotateAsksWhichKey(t *testing.T) {
 	r := made(t)
-	if _, err := r.Rotate("root", ""); err == nil || !strings.Contains(err.Error(), "root-1, root-2, root-3") {
+	if _, err := r.Rotate("root", Rotation{}); err == nil || !strings.Contains(err.Error(), "root-1, root-2, root-3") {
 		t.Errorf("%v", err)
 	}
-	if _, err := r.Rotate("root", "root-9"); err == nil {
+	if _, err := r.Rotate("root", Rotation{Replace: "root-9"}); err == nil {
 		t.Error("a key that does not exist was replaced")
 	}
-	if _, err := r.Rotate("nobody", ""); err == nil {
+	if _, err := r.Rotate("nobody", Rotation{}); err == nil {
 		t.Error("a role that does not exist was rotated")
 	}
 	if left, _ := r.stagedFiles(); len(left) != 0 {
@@ -315,7 +310,8 @@ func TestInitRefuses(t *testing.T) {
 	if _, err := Init(config(full), good); err == nil {
 		t.Error("a folder with files was taken")
 	}
-	for _, o := range []InitOptions{{0, 0, DefaultExpiry()}, {2, 3, DefaultExpiry()}, {17, 1, DefaultExpiry()}, {1, 1, Expiry{}}} {
+	for _, o := range []InitOptions{{}, {RootKeys: 2, Threshold: 3, Expiry: DefaultExpiry()}, {RootKeys: 17, Threshold: 1, Expiry: DefaultExpiry()}, {RootKeys: 1, Threshold: 1},
+		{RootKeys: 1, Threshold: 1, TargetsKeys: 1, TargetsThreshold: 2, Expiry: DefaultExpiry()}, {RootKeys: 1, Threshold: 1, TargetsThreshold: 1, Expiry: DefaultExpiry()}} {
 		if _, err := Init(config(filepath.Join(t.TempDir(), "r")), o); err == nil {
 			t.Errorf("%+v was taken", o)
 		}

@@ -82,11 +82,11 @@ func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	r := published(t, dir, map[string]string{"bottles/1.4.2": "first", "bottles/1.5.0+exp.1": "second", "cans/1": "third"})
 	for _, role := range []string{"timestamp", "snapshot", "targets", "bottles"} {
-		if _, err := r.Rotate(role, ""); err != nil {
+		if _, err := r.Rotate(role, repo.Rotation{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.Rotate("root", "root-2"); err != nil {
+	if _, err := r.Rotate("root", repo.Rotation{Replace: "root-2"}); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(http.FileServer(http.Dir(r.Public())))
@@ -155,7 +155,7 @@ func TestFollowsAHeronRepository(t *testing.T) {
 		t.Errorf("the floor is %s old: the field in timestamp has another name here than there", age)
 	}
 	for _, role := range []string{"timestamp", "bottles", "snapshot", "targets"} {
-		if _, err := r.Rotate(role, ""); err != nil {
+		if _, err := r.Rotate(role, repo.Rotation{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Refresh(context.Background()); err != nil {

@@ -1,0 +1,77 @@
+package repo
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// familyName is what a family, and so a delegated role, may be called: a level of a topic, and never a role of root.
+var familyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+// targetName is FAMILY/VERSION.
+var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
+
+// besideName is a target that is signed beside a bundle: two versions fit into it.
+var besideName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,143}$`)
+
+func checkFamily(name string) error {
+	switch {
+	case !familyName.MatchString(name):
+		return fmt.Errorf("family %q: lower case letters, digits, - and _ only, 64 at most", name)
+	case name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP:
+		return fmt.Errorf("family %q: that is the name of a role", name)
+	}
+	return nil
+}
+
+// NameOf guesses FAMILY/VERSION from a bundle's file name, such as bottles-1.4.2.tar.zst.
+func NameOf(file string) (string, error) {
+	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".tar")
+	i := strings.LastIndex(base, "-")
+	if i < 1 || !targetName.MatchString(base[:i]+"/"+base[i+1:]) {
+		return "", fmt.Errorf("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
+	}
+	return base[:i] + "/" + base[i+1:], nil
+}
+
+// CompareVersions orders versions as people do: numbers by their value, and 1.4.2-rc1 before 1.4.2.
+func CompareVersions(a, b string) int {
+	for a != "" && b != "" {
+		x, restA := chunk(a)
+		y, restB := chunk(b)
+		m, errA := strconv.ParseUint(x, 10, 64)
+		n, errB := strconv.ParseUint(y, 10, 64)
+		switch {
+		case errA == nil && errB == nil && m != n:
+			if m < n {
+				return -1
+			}
+			return 1
+		case (errA != nil || errB != nil) && x != y:
+			return strings.Compare(x, y)
+		}
+		a, b = restA, restB
+	}
+	switch {
+	case strings.HasPrefix(a, "-"):
+		return -1
+	case strings.HasPrefix(b, "-"):
+		return 1
+	}
+	return len(a) - len(b)
+}
+
+// chunk cuts off the digits, or what is no digit, at the beginning.
+func chunk(s string) (first, rest string) {
+	digit := func(c byte) bool { return c >= '0' && c <= '9' }
+	i := 1
+	for i < len(s) && digit(s[i]) == digit(s[0]) {
+		i++
+	}
+	return s[:i], s[i:]
+}

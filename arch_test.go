@@ -37,6 +37,7 @@ var mayImport = []struct {
 	{"sync/command", []string{"sync/message", "internal/*"}},
 	{"sync/uplink", []string{"sync/outbox", "sync/message", "internal/*"}},
 	{"sync/models", []string{"internal/*"}},
+	{"sync/budget", []string{"sync/message", "internal/*"}},
 	{"sync/homeassistant", []string{"sync/message", "internal/*"}},
 	{"sync/thinedge", []string{"sync/message", "internal/*"}},
 	{"sync/fleet", []string{"sync/message", "internal/*"}},

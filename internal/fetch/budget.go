@@ -12,7 +12,7 @@ type Budget interface {
 	// perhaps: the transfer ends with a BudgetError and can be taken up again. What is granted counts as spent.
 	Allow(ctx context.Context, n int64) (wait time.Duration, why string)
 	// Count takes n bytes that flow whatever the budget says: what Get gets, and what is sent.
-	Count(n int64)
+	Count(ctx context.Context, n int64)
 }
 
 // maxPace is the longest wait for the budget with a connection open.
@@ -34,7 +34,7 @@ func (m *meter) grant(ctx context.Context) error {
 		return nil
 	}
 	if m.anyway {
-		m.c.count(n)
+		m.c.count(ctx, n)
 	} else if err := m.c.spend(ctx, n); err != nil {
 		return err
 	}
@@ -60,9 +60,9 @@ func (m *meter) read(ctx context.Context, r io.Reader, p []byte) (int, error) {
 }
 
 // count tells the budget of n bytes that do not ask.
-func (c *Client) count(n int64) {
+func (c *Client) count(ctx context.Context, n int64) {
 	if c.cfg.Budget != nil {
-		c.cfg.Budget.Count(n)
+		c.cfg.Budget.Count(ctx, n)
 	}
 }
 

@@ -26,7 +26,7 @@ func (b *budget) Allow(_ context.Context, n int64) (time.Duration, string) {
 	return b.pause, ""
 }
 
-func (b *budget) Count(n int64) {
+func (b *budget) Count(_ context.Context, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counted += n

@@ -21,7 +21,7 @@ func (c *Client) Put(ctx context.Context, rawURL string, r io.ReadSeeker, size i
 	if err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
-	c.count(size)
+	c.count(ctx, size)
 	l := lender{r: r, size: size, c: c}
 	defer l.end()
 	j := job{c: c, method: http.MethodPut, mirrors: []*url.URL{u}, body: l.lend, gained: func() int64 { return 0 }}

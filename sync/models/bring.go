@@ -84,8 +84,9 @@ func (s *slot) progress(done, total int64) {
 	}
 	p := int(min(max(100*done/total, 0), 100))
 	s.m.mu.Lock()
-	changed := p != s.percent
-	s.percent = p
+	changed := p != s.percent || s.gate.putOff != ""
+	s.percent, s.gate.come, s.gate.putOff = p, p, ""
+	s.deferred = "" // it flows
 	s.m.mu.Unlock()
 	if changed {
 		s.m.cfg.Changed()

@@ -13,7 +13,7 @@ type Source interface {
 	// Resolve reads the target's size and digest from signed metadata. Errors are tried again later, unless they hold a *Refusal.
 	Resolve(ctx context.Context, target string) (Offer, error)
 	// Fetch leaves the archive at f.Path, whole and of the signed size and digest, or fails. It resumes by itself what an earlier call began, and
-	// may keep files beside it whose names begin with f.Path.
+	// may keep files beside it whose names begin with f.Path. A *Later in the error says that it waits.
 	Fetch(ctx context.Context, f Fetching) error
 }
 
@@ -112,19 +112,20 @@ type Entry struct {
 
 // Config is what New needs.
 type Config struct {
-	Dir      string            // of the store and the journal
-	Slots    map[string]string // configured bundle by slot: folder or archive; empty: none
-	Source   Source
-	Eyes     Eyes
-	Watcher  Watcher
-	MaxBytes int64                    // of all bundles; 0: 1 GiB
-	KeepFree int64                    // bytes of the disk that stay free; 0: 64 MiB
-	Share    float64                  // of the cameras' time for a shadow run; 0: 0.25
-	Unsigned bool                     // Activate is allowed
-	Now      func() time.Time         // as trustworthy as it gets; nil: time.Now
-	Busy     func(slot string) string // why not now: local activity; nil: never. Must not block
-	Audit    func(Entry)              // called in order for each slot, at least once for each entry; nil: nobody
-	Changed  func()                   // State has changed; must not block or call back
+	Dir        string            // of the store and the journal
+	Slots      map[string]string // configured bundle by slot: folder or archive; empty: none
+	Source     Source
+	Eyes       Eyes
+	Watcher    Watcher
+	MaxBytes   int64                    // of all bundles; 0: 1 GiB
+	KeepFree   int64                    // bytes of the disk that stay free; 0: 64 MiB
+	Share      float64                  // of the cameras' time for a shadow run; 0: 0.25
+	Unsigned   bool                     // Activate is allowed
+	Now        func() time.Time         // as trustworthy as it gets; nil: time.Now
+	Busy       func(slot string) string // why the switch is put off: local activity; nil: never. Must not block
+	BusyAtMost time.Duration            // a switch is put off for; 0: for as long as Busy says. After a restart it counts anew
+	Audit      func(Entry)              // called in order for each slot, at least once for each entry; nil: nobody
+	Changed    func()                   // State has changed; must not block or call back
 }
 
 // validate checks, and fills in the standard values.

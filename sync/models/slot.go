@@ -41,6 +41,7 @@ type slot struct {
 	replace   bool           // heron-vision is to be given running
 	staged    string         // digest of what heron-vision has staged
 	watch     watch
+	gate      gate
 }
 
 // job is one step under way.
@@ -308,6 +309,8 @@ func (s *slot) state() SlotState {
 	out := SlotState{Slot: s.name, Active: s.running, Step: s.step(), Rev: r.Rev, Counts: r.Counts, Error: s.failed, Deferred: s.deferred, Percent: s.percent}
 	if r.Next == nil {
 		out.Deferred = ""
+	} else if s.gate.putOff != "" {
+		out.Percent = s.gate.come
 	}
 	out.Previous = s.configured
 	if r.Previous != nil {

@@ -18,8 +18,8 @@ type stage struct {
 	run   func(context.Context, next) (Step, func(*next), error)
 	risky bool // a strike is noted before it
 	heavy bool // one slot at a time
-	gated bool // a hold, the window and local activity keep it waiting
-	firm  bool // not to be broken off
+	gated bool // a hold and the window keep it waiting
+	firm  bool // local activity keeps it waiting, and it is not to be broken off
 	most  int  // strikes
 	write Step // what is journalled before it begins, if it is risky
 }
@@ -52,13 +52,10 @@ func (s *slot) way(at Step) stage {
 func (s *slot) begin(ctx context.Context) {
 	n := s.rec.Next
 	st := s.way(n.Step)
-	why := ""
-	if st.gated {
-		why = s.notNow(n.Wish)
-	}
+	why, shown := s.closed(st, n)
 	s.m.mu.Lock()
-	changed := s.deferred != why
-	s.deferred = why
+	changed := s.deferred != shown
+	s.deferred = shown
 	s.m.mu.Unlock()
 	if changed {
 		s.m.cfg.Changed()
@@ -113,26 +110,6 @@ func or(a, b string) string {
 	return b
 }
 
-// notNow is why a costly or risky step waits.
-func (s *slot) notNow(w Wish) string {
-	now := s.m.cfg.Now()
-	s.m.mu.Lock()
-	held := s.m.held()
-	s.m.mu.Unlock()
-	switch {
-	case held > 0:
-		return fmt.Sprintf("on hold for another %v", held.Round(time.Minute))
-	case strings.HasPrefix(w.Who, "technician"):
-	case now.Before(w.NotBefore):
-		return "not before " + w.NotBefore.Format(time.RFC3339)
-	default:
-		if open, _ := inWindow(w.Window, now.Local()); !open { // checked when it was offered
-			return "outside the window " + w.Window
-		}
-	}
-	return s.m.cfg.Busy(s.name)
-}
-
 // finished journals what a job came to.
 func (s *slot) finished(r result) {
 	n := s.rec.Next
@@ -140,6 +117,7 @@ func (s *slot) finished(r result) {
 		return
 	}
 	var no *Refusal
+	var later *Later
 	var unsigned *notSigned
 	var which *unsure
 	s.replace = s.replace || errors.As(r.err, &which)
@@ -161,6 +139,8 @@ func (s *slot) finished(r result) {
 		s.refusedBefore()
 	case errors.As(r.err, &no):
 		s.refuse(*n, *no)
+	case errors.As(r.err, &later):
+		s.putOff(later)
 	case errors.As(r.err, &unsigned):
 		s.m.store.forget(n.Offer.SHA256)
 		s.fail(r.err, func(n *next) { n.Step, n.Strikes = StepReserved, 0 })

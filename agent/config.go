@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -223,22 +224,42 @@ func (b Bytes) MarshalYAML() (any, error) {
 	return int64(b), nil
 }
 
-// EngineOrder is an ordered list of engine names; empty is auto, the bundle's own order.
+// EngineOrder is an ordered list of engine names, edgetpu:usb:2-1 one of several devices; empty is auto, the bundle's own order.
 type EngineOrder []string
 
 // UnmarshalYAML reads auto, one name, or a list of names.
 func (e *EngineOrder) UnmarshalYAML(unmarshal func(any) error) error {
-	var list []string
+	var list []any
 	if err := unmarshal(&list); err == nil {
-		*e = list
-		return nil
+		return e.take(list)
 	}
 	var one string
 	if err := unmarshal(&one); err != nil {
-		return fmt.Errorf("engine is auto, a name, or a list of names such as [edgetpu, onnx]")
+		return errEngine
 	}
 	if *e = nil; one != "auto" && one != "" {
 		*e = EngineOrder{one}
+	}
+	return nil
+}
+
+var errEngine = errors.New("engine is auto, a name, or a list of names such as [edgetpu:usb:2-1, tflite]")
+
+// take reads a list. Inside braces the decoder makes a key and a value of edgetpu:usb:2-1, for which YAML wants a space behind the colon.
+func (e *EngineOrder) take(list []any) error {
+	*e = nil
+	for _, entry := range list {
+		name, ok := entry.(string)
+		if pair, is := entry.(map[string]any); is && len(pair) == 1 {
+			for key, v := range pair {
+				device, text := v.(string)
+				name, ok = key+":"+device, text
+			}
+		}
+		if !ok {
+			return errEngine
+		}
+		*e = append(*e, name)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"heron/agent/status"
+	"heron/inference"
 	"heron/vision"
 )
 
@@ -65,7 +66,7 @@ func assessEngines(f facts) (out []reason) {
 		}
 		in := ""
 		if i := slices.IndexFunc(f.vision.Slots, func(b vision.SlotStats) bool { return b.Slot == s.Slot }); i >= 0 && f.vision.Slots[i].Engine != "" {
-			in = " runs on " + f.vision.Slots[i].Engine + ","
+			in = " runs on " + inference.Choice(f.vision.Slots[i].Engine, f.vision.Slots[i].Device) + ","
 		}
 		out = append(out, reason{Code: "engine-fallback", Camera: s.Slot + "/" + s.Engine, Severity: "warning", NextStep: s.NextStep,
 			Text: fmt.Sprintf("model slot %s%s not on %s: %s", s.Slot, in, s.Engine, s.Reason)})
@@ -78,6 +79,23 @@ func standbyViews(slot string, vs vision.ClientStats) (out []status.Standby) {
 	for _, s := range vs.Standby {
 		if s.Slot == slot {
 			out = append(out, status.Standby{Engine: s.Engine, Code: s.Code, Reason: s.Reason, NextStep: s.NextStep, Lost: s.Lost, Since: s.Since, RetryInS: s.RetryIn.Seconds()})
+		}
+	}
+	return out
+}
+
+// engineViews are the engines as last looked at, and those at work that no look has told of yet. a.mu is held.
+func (a *Agent) engineViews(vs vision.ClientStats) (out []status.Engine) {
+	known := a.knownEngines(vs)
+	for _, e := range known {
+		out = append(out, status.Engine{Engine: e.Engine, Device: e.Device, Present: e.Present, Usable: e.Usable, InUse: e.InUse(vs.Slots),
+			Version: e.Version, Reason: e.Reason, NextStep: e.NextStep})
+	}
+	for i, s := range vs.Slots {
+		here := status.Engine{Engine: s.Engine, Device: s.Device, Present: true, Usable: true, InUse: true}
+		told := func(e vision.EngineReport) bool { return e.InUse(vs.Slots[i : i+1]) }
+		if s.Engine != "" && !slices.ContainsFunc(known, told) && !slices.Contains(out, here) {
+			out = append(out, here)
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 
 	"heron/agent/status"
 	"heron/camera"
+	"heron/inference"
 	"heron/internal/clock"
 	"heron/sync/message"
 	"heron/vision"
@@ -117,7 +118,6 @@ func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) sta
 }
 
 func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
-	inUse := map[string]bool{}
 	for _, m := range a.conf.Models {
 		v := status.Model{Slot: m.Slot, State: "loading"}
 		if i := slices.IndexFunc(vs.Slots, func(b vision.SlotStats) bool { return b.Slot == m.Slot && b.Model != "" }); i >= 0 {
@@ -125,7 +125,6 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 			v.State, v.Engine = "live", b.Engine
 			v.Name, v.Version = splitModel(b.Model)
 			v.Digest, v.Labels, v.Device = b.Digest, b.Labels, b.Device
-			inUse[b.Engine] = true
 			s.Engine = b.Engine
 		}
 		if i := slices.IndexFunc(vs.Refusals, func(r vision.Refused) bool { return r.Slot == m.Slot }); i >= 0 {
@@ -136,14 +135,7 @@ func (a *Agent) modelViews(s *status.Snapshot, vs vision.ClientStats) {
 		v.Latency, v.Errors = a.slots[m.Slot].latency.Clone(), a.slots[m.Slot].errors
 		s.Models = append(s.Models, v)
 	}
-	for _, e := range a.knownEngines(vs) {
-		s.Engines = append(s.Engines, status.Engine{Engine: e.Engine, Device: e.Device, Present: e.Present, Usable: e.Usable, InUse: inUse[e.Engine],
-			Version: e.Version, Reason: e.Reason, NextStep: e.NextStep})
-		delete(inUse, e.Engine)
-	}
-	for e := range inUse { // before the first look
-		s.Engines = append(s.Engines, status.Engine{Engine: e, Present: true, Usable: true, InUse: true})
-	}
+	s.Engines = append(s.Engines, a.engineViews(vs)...)
 }
 
 // splitModel takes name@version#digest apart.
@@ -217,8 +209,11 @@ func (a *Agent) info() message.Info {
 	known := a.knownEngines(vs)
 	a.mu.Unlock()
 	for _, e := range known {
-		inUse := slices.ContainsFunc(vs.Slots, func(s vision.SlotStats) bool { return s.Engine == e.Engine })
-		i.Engines = append(i.Engines, message.InfoEngine{Engine: e.Engine, Usable: e.Usable, InUse: inUse, Version: e.Version, Reason: e.Reason})
+		one := message.InfoEngine{Engine: e.Engine, Usable: e.Usable, InUse: e.InUse(vs.Slots), Version: e.Version, Reason: e.Reason}
+		if inference.Choice(e.Engine, e.Device) != e.Engine {
+			one.Device = e.Device
+		}
+		i.Engines = append(i.Engines, one)
 	}
 	if a.orders != nil {
 		i.Commands = a.orders.commands.Types()

@@ -10,6 +10,7 @@ import (
 
 	"heron/agent/status"
 	"heron/camera"
+	"heron/inference"
 	"heron/sync/uplink"
 )
 
@@ -115,6 +116,9 @@ func (c *Config) checkModels() error {
 		case m.Threads < 0 || m.Threads > 64:
 			return problem(at+"threads", "%d, expected 0 (the engine's choice) to 64", m.Threads)
 		}
+		if err := m.checkEngine(at + "engine"); err != nil {
+			return err
+		}
 		slots[m.Slot] = true
 		for k, name := range m.Cameras {
 			p := fmt.Sprintf("%scameras[%d]", at, k)
@@ -125,6 +129,23 @@ func (c *Config) checkModels() error {
 				return problem(p, "%q is classified by slot %q already; a camera has one slot", name, other)
 			}
 			taken[name] = m.Slot
+		}
+	}
+	return nil
+}
+
+// checkEngine wants entries that can mean something somewhere; which engines there are is heron-vision's affair, and the bundle's.
+func (m *Model) checkEngine(at string) error {
+	for k, entry := range m.Engine {
+		p := at
+		if len(m.Engine) > 1 {
+			p = fmt.Sprintf("%s[%d]", at, k)
+		}
+		if _, _, err := inference.ParseChoice(entry); err != nil {
+			return problem(p, "%s", err)
+		}
+		if slices.Contains(m.Engine[:k], entry) {
+			return problem(p, "%q is in the list twice; take one of them out", entry)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@
 package vision
 
 import (
+	"slices"
 	"time"
 
 	"heron/camera"
@@ -109,4 +110,11 @@ type EngineReport struct {
 	Version  string `json:"version,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	NextStep string `json:"next_step,omitempty"`
+}
+
+// InUse says whether the engine is at work in one of the slots: on that very device, where there are several to choose from.
+func (e *EngineReport) InUse(slots []SlotStats) bool {
+	return slices.ContainsFunc(slots, func(s SlotStats) bool {
+		return s.Engine == e.Engine && (s.Device == e.Device || inference.Choice(s.Engine, s.Device) == s.Engine)
+	})
 }

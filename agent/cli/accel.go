@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"heron/agent"
+	"heron/inference"
 	"heron/vision"
 )
 
@@ -54,10 +55,10 @@ func (a *app) accelList(ctx context.Context, command string) error {
 	if err != nil {
 		return fmt.Errorf("look at the engines: %w", err)
 	}
-	inUse := a.enginesInUse()
+	slots := a.slotsInUse()
 	rows := make([]accelRow, 0, len(engines))
 	for _, e := range engines {
-		rows = append(rows, accelRow{e.Engine, e.Device, e.Present, e.Usable, inUse[e.Engine], e.Version, e.Reason, e.NextStep})
+		rows = append(rows, accelRow{e.Engine, e.Device, e.Present, e.Usable, e.InUse(slots), e.Version, e.Reason, e.NextStep})
 	}
 	if a.json {
 		return json.NewEncoder(a.out).Encode(rows)
@@ -65,21 +66,34 @@ func (a *app) accelList(ctx context.Context, command string) error {
 	return a.printAccel(rows)
 }
 
-// enginesInUse asks the service, if one runs here.
-func (a *app) enginesInUse() map[string]bool {
-	use := map[string]bool{}
+// slotsInUse asks the service, if one runs here, what its models run on.
+func (a *app) slotsInUse() (use []vision.SlotStats) {
 	conf, err := agent.Load(a.configPath, os.Environ())
 	if err != nil || conf.Status.Listen == "off" {
 		return use
 	}
 	if s, err := fetchStatus(conf.Status.Listen); err == nil {
 		for _, m := range s.Models {
-			use[m.Engine] = m.State == "live"
+			if m.State == "live" {
+				use = append(use, vision.SlotStats{Slot: m.Slot, Engine: m.Engine, Device: m.Device})
+			}
 		}
 	}
 	return use
 }
 
+// checkEngineFlag refuses what cannot name an engine, before anything is started for it.
+func checkEngineFlag(command, engine string) error {
+	if engine == "" {
+		return nil
+	}
+	if _, _, err := inference.ParseChoice(engine); err != nil {
+		return usage("%s: --engine: %w", command, err)
+	}
+	return nil
+}
+
+// printAccel names engines as heron.yaml does, with the device where there is one to choose.
 func (a *app) printAccel(rows []accelRow) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "ENGINE\tDEVICE\tSTATE\tVERSION\tWHY NOT, AND WHAT TO DO")
@@ -93,7 +107,7 @@ func (a *app) printAccel(rows []accelRow) error {
 		case r.Present:
 			state = "present, not usable"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Engine, r.Device, state, r.Version, strings.TrimPrefix(r.Reason+next(r.NextStep), "; "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", inference.Choice(r.Engine, r.Device), r.Device, state, r.Version, strings.TrimPrefix(r.Reason+next(r.NextStep), "; "))
 	}
 	return w.Flush()
 }

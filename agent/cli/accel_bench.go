@@ -51,10 +51,13 @@ func (a *app) accelBenchCommand(command *string) *cobra.Command {
 			case o.each < time.Second || o.each > 10*time.Minute:
 				return usage("accel bench: --for is %v, expected 1s to 10m", o.each)
 			}
+			if err := checkEngineFlag("accel bench", o.engine); err != nil {
+				return err
+			}
 			return a.accelBench(c.Context(), *command, o)
 		}}
 	c.Flags().StringVar(&o.model, "model", "", "bundle: a `folder` with a manifest.json, or a .tar.zst")
-	c.Flags().StringVar(&o.engine, "engine", "", "this engine only (default: each that the bundle has)")
+	c.Flags().StringVar(&o.engine, "engine", "", "this `engine` only, as heron accel list names it (default: each that the bundle has)")
 	c.Flags().DurationVar(&o.each, "for", 5*time.Second, "how long each engine is measured")
 	c.Flags().IntVar(&o.threads, "threads", 0, "threads for the engine (0: its choice)")
 	return c
@@ -98,8 +101,8 @@ func enginesOf(dir, only string) ([]string, error) {
 	}
 	var out []string
 	for _, c := range b.Candidates {
-		if !slices.Contains(out, c.Engine) {
-			out = append(out, c.Engine)
+		if choice := c.Spec.Choice(); !slices.Contains(out, choice) {
+			out = append(out, choice)
 		}
 	}
 	return out, nil

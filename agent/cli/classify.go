@@ -44,11 +44,14 @@ func (a *app) classifyCommand() *cobra.Command {
 			if model == "" {
 				return usage("classify: --model is missing; name a bundle: a folder with a manifest.json, or a .tar.zst")
 			}
+			if err := checkEngineFlag("classify", engine); err != nil {
+				return err
+			}
 			return a.classify(c.Context(), model, engine, command, pictures)
 		},
 	}
 	c.Flags().StringVar(&model, "model", "", "bundle: a `folder` with a manifest.json, or a .tar.zst")
-	c.Flags().StringVar(&engine, "engine", "", "use this engine only (default: the bundle's order)")
+	c.Flags().StringVar(&engine, "engine", "", "use this `engine` only, as heron accel list names it (default: the bundle's order)")
 	c.Flags().StringVar(&command, "vision", "heron-vision", "the heron-vision `program`")
 	return c
 }

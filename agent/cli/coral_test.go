@@ -15,16 +15,17 @@ import (
 	"heron/agent/status"
 )
 
-// coral is a device whose stick is the double of libedgetpu (inference/tflite/testdata): the real TensorFlow Lite, the real heron-vision.
+// coral is a device whose sticks are the double of libedgetpu (inference/tflite/testdata): the real TensorFlow Lite, the real heron-vision.
 type coral struct {
 	field
 	t              *testing.T
 	control, sysfs string
+	program        string // heron-vision
 	number         int
 }
 
-// newCoral makes a device with one camera and one model that runs on the stick or, without it, on the CPU.
-func newCoral(t *testing.T) *coral {
+// newCoral makes a device with one camera and one model that runs on a stick, in any of these ports, or on the CPU.
+func newCoral(t *testing.T, ports ...string) *coral {
 	t.Helper()
 	t.Parallel()
 	root, err := filepath.Abs("../..")
@@ -44,7 +45,7 @@ func newCoral(t *testing.T) *coral {
 	if err != nil || len(lib) == 0 {
 		t.Skip("needs TensorFlow Lite in bin/lib (make build)")
 	}
-	c := &coral{field: newField(t, nobody, "testcard:"), t: t}
+	c := &coral{field: newField(t, nobody, "testcard:"), t: t, program: program}
 	c.control, c.sysfs = filepath.Join(c.dir, "does"), filepath.Join(c.dir, "sys")
 	double := filepath.Join(c.dir, "libedgetpu.so.1")
 	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O1", "-o", double, filepath.Join(root, "inference/tflite/testdata/edgetpu.c")).CombinedOutput(); err != nil {
@@ -62,10 +63,13 @@ func newCoral(t *testing.T) *coral {
 	must(t, err)
 	text := strings.ReplaceAll(string(b), "bundle: bundle", "bundle: coral")
 	c.write(t, "heron.yaml", strings.ReplaceAll(text, fmt.Sprintf("command: %q", os.Args[0]), fmt.Sprintf("command: %q, engine_retry: 100ms", program)))
-	for k, v := range map[string]string{"HERON_EDGETPU_LIB": double, "HERON_DOUBLE": c.control, "HERON_DOUBLE_SEES": "/sys/bus/usb/devices/2-1", "HERON_SYSFS": c.sysfs} {
+	for k, v := range map[string]string{"HERON_EDGETPU_LIB": double, "HERON_DOUBLE": c.control, "HERON_DOUBLE_SEES": "/sys/bus/usb/devices/" + strings.Join(ports, "\n/sys/bus/usb/devices/"), "HERON_SYSFS": c.sysfs} {
 		c.env = append(c.env, k+"="+v)
 	}
-	c.plug()
+	for _, port := range ports {
+		c.plug(port)
+	}
+	c.does("ok")
 	return c
 }
 
@@ -76,25 +80,25 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// does changes what the stick does from its next step on.
-func (c *coral) does(what string) {
+// does changes what the sticks do from their next step on; where a port is named, what that one does.
+func (c *coral) does(what string, port ...string) {
 	c.write(c.t, "does.new", what)
-	must(c.t, os.Rename(filepath.Join(c.dir, "does.new"), c.control))
+	must(c.t, os.Rename(filepath.Join(c.dir, "does.new"), strings.Join(append([]string{c.control}, port...), ".")))
 }
 
-// plug puts the stick into its port; each time it gets another number.
-func (c *coral) plug() {
+// plug puts a stick into its port; each time it gets another number.
+func (c *coral) plug(port string) {
 	c.number++
 	for name, text := range map[string]string{"idVendor": "18d1", "idProduct": "9302", "busnum": "2", "devnum": strconv.Itoa(c.number)} {
-		c.write(c.t, "sys/bus/usb/devices/2-1/"+name, text+"\n")
+		c.write(c.t, "sys/bus/usb/devices/"+port+"/"+name, text+"\n")
 	}
-	c.does("ok")
+	c.does("ok", port)
 }
 
-// pull takes the stick away while it does something.
-func (c *coral) pull(what string) {
-	c.does(what)
-	must(c.t, os.RemoveAll(filepath.Join(c.sysfs, "bus/usb/devices/2-1")))
+// pull takes a stick away while it does something.
+func (c *coral) pull(port, what string) {
+	c.does(what, port)
+	must(c.t, os.RemoveAll(filepath.Join(c.sysfs, "bus/usb/devices", port)))
 }
 
 // on waits until the page's newest result comes from an engine, and says how long that took.
@@ -109,11 +113,11 @@ func (c *coral) on(engine string) time.Duration {
 }
 
 func TestFault_A1_A4_A5_StickFailsAndTheServiceGoesOn(t *testing.T) {
-	c := newCoral(t)
+	c := newCoral(t, "2-1")
 	s := c.start(t)
 	c.on("edgetpu")
 	for _, fault := range []string{"gone", "hang", "abort", "rubbish"} {
-		c.pull(fault)
+		c.pull("2-1", fault)
 		took := c.on("tflite")
 		snap := c.until(t, "the page names the engine that is missing", func(s *status.Snapshot) bool {
 			return len(s.Models[0].Standby) == 1 && s.Models[0].Standby[0].Engine == "edgetpu" && strings.Contains(fmt.Sprint(s.Reasons), "engine-fallback")
@@ -121,8 +125,7 @@ func TestFault_A1_A4_A5_StickFailsAndTheServiceGoesOn(t *testing.T) {
 		if m := c.metrics(); !strings.Contains(m, `heron_engine_active{engine="tflite"} 1`) {
 			t.Error("metrics do not name the engine in use")
 		}
-		c.does("ok")
-		c.plug()
+		c.plug("2-1")
 		back := c.on("edgetpu")
 		c.until(t, "nothing is missing", func(s *status.Snapshot) bool {
 			return len(s.Models[0].Standby) == 0 && !strings.Contains(fmt.Sprint(s.Reasons), "engine-fallback")
@@ -149,17 +152,16 @@ func TestStickCyclesLeaveNothingBehind(t *testing.T) {
 	if os.Getenv("HERON_TORTURE") != "" {
 		cycles = 100
 	}
-	c := newCoral(t)
+	c := newCoral(t, "2-1")
 	s := c.start(t)
 	pid := s.Process.Pid
 	var early holdings
 	for i := range cycles {
 		c.on("edgetpu")
 		time.Sleep(700 * time.Millisecond) // a stick that works for a while is not one that flaps
-		c.pull([]string{"gone", "abort", "hang", "rubbish"}[i%4])
+		c.pull("2-1", []string{"gone", "abort", "hang", "rubbish"}[i%4])
 		c.on("tflite")
-		c.does("ok")
-		c.plug()
+		c.plug("2-1")
 		if i == cycles/4 {
 			early = usageOf(t, pid)
 		}

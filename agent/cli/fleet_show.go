@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"heron/inference"
 	"heron/sync/fleet"
 	"heron/sync/message"
 )
@@ -86,13 +87,14 @@ func showInfo(row rowFunc, i *message.Info) {
 		row("camera "+harmless(c.Name), "%s", c.Source)
 	}
 	for _, e := range i.Engines {
+		name := "engine " + harmless(inference.Choice(e.Engine, e.Device))
 		switch {
 		case e.Usable && e.InUse:
-			row("engine "+harmless(e.Engine), "in use %s", e.Version)
+			row(name, "in use %s", e.Version)
 		case e.Usable:
-			row("engine "+harmless(e.Engine), "usable %s", e.Version)
+			row(name, "usable %s", e.Version)
 		default:
-			row("engine "+harmless(e.Engine), "not usable: %s", e.Reason)
+			row(name, "not usable: %s", e.Reason)
 		}
 	}
 	if len(i.Commands) > 0 {

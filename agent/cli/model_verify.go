@@ -56,8 +56,13 @@ type verifiedEngine struct {
 func (a *app) modelVerify() *cobra.Command {
 	var engine, command string
 	c := &cobra.Command{Use: "verify BUNDLE", Short: "Check a bundle and run it here on every engine that it has: digests, contract, golden pictures, budget", Args: args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, list []string) error { return a.verify(c.Context(), list[0], engine, command) }}
-	c.Flags().StringVar(&engine, "engine", "", "only this engine")
+		RunE: func(c *cobra.Command, list []string) error {
+			if err := checkEngineFlag("model verify", engine); err != nil {
+				return err
+			}
+			return a.verify(c.Context(), list[0], engine, command)
+		}}
+	c.Flags().StringVar(&engine, "engine", "", "only this `engine`, as heron accel list names it")
 	c.Flags().StringVar(&command, "vision", "heron-vision", "the heron-vision `program`")
 	return c
 }
@@ -173,10 +178,10 @@ func (v *verifiedBundle) run(ctx context.Context, b *inference.Bundle, engine, p
 		return fmt.Errorf("look at the engines: %w", err)
 	}
 	for _, c := range b.Candidates {
-		if slices.ContainsFunc(v.Engines, func(e verifiedEngine) bool { return e.Engine == c.Engine }) {
+		if slices.ContainsFunc(v.Engines, func(e verifiedEngine) bool { return e.Engine == c.Spec.Choice() }) {
 			continue
 		}
-		e := verifiedEngine{Engine: c.Engine, File: c.File, Result: verifyAbsent, Reason: "this build knows no such engine"}
+		e := verifiedEngine{Engine: c.Spec.Choice(), File: c.File, Result: verifyAbsent, Reason: "this build knows no such engine"}
 		if i := slices.IndexFunc(reports, func(r vision.EngineReport) bool { return r.Engine == c.Engine }); i >= 0 {
 			e.Device, e.Reason, e.NextStep = reports[i].Device, reports[i].Reason, reports[i].NextStep
 			if reports[i].Usable {

@@ -127,7 +127,7 @@ func (m *metrics) inference(s *Snapshot) {
 	for i := range s.Models {
 		mod := &s.Models[i]
 		m.gauge("heron_model_info", "The model of each slot; 1 while it is live, 0 otherwise.", truth(mod.State == "live"),
-			"slot", mod.Slot, "name", mod.Name, "version", mod.Version, "engine", mod.Engine)
+			"slot", mod.Slot, "name", mod.Name, "version", mod.Version, "engine", mod.Engine, "device", mod.Device)
 		m.counter("heron_inference_errors_total", "Inferences that failed.", float64(mod.Errors), "slot", mod.Slot)
 		if h := mod.Latency; h != nil && len(h.Counts) == len(h.Bounds)+1 {
 			slot := []string{"slot", mod.Slot}

@@ -95,6 +95,7 @@ type InfoCamera struct {
 // InfoEngine is one engine that this device has, or has not and why.
 type InfoEngine struct {
 	Engine  string `json:"engine"`
+	Device  string `json:"device,omitempty"` // one of several that a configuration can name: usb:2-1
 	Usable  bool   `json:"usable"`
 	InUse   bool   `json:"in_use,omitempty"`
 	Version string `json:"version,omitempty"`

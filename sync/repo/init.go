@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -74,32 +73,20 @@ func (r *Repo) firstVersion(o InitOptions) (Result, error) {
 	}{{metadata.ROOT, o.RootKeys, o.Threshold}, {metadata.TARGETS, o.TargetsKeys, o.TargetsThreshold}, {metadata.SNAPSHOT, 1, 1}, {metadata.TIMESTAMP, 1, 1}} {
 		c.root.Signed.Roles[role.name].Threshold = role.threshold
 		for range role.keys {
-			k, err := r.newKey(c, role.name)
+			k, err := r.keys.generate(role.name, r.conf.DryRun)
 			if err != nil {
 				return c.result, err
 			}
+			c.result.NewKeys = append(c.result.NewKeys, k.file.Name)
 			if err := c.root.Signed.AddKey(k.pub, role.name); err != nil {
 				return c.result, err
 			}
 		}
 	}
 	if !r.conf.DryRun {
-		data, err := json.MarshalIndent(r.settings, "", " ")
-		if err != nil {
-			return c.result, err
-		}
-		if err := errors.Join(makeDir(r.path(publicDir), 0o755), makeDir(r.path(targetsDir), 0o755), atomicfile.Write(r.path(settingsFile), append(data, '\n'), 0o644),
-			os.Chmod(r.conf.Dir, 0o755)); err != nil {
+		if err := errors.Join(makeDir(r.path(publicDir), 0o755), makeDir(r.path(targetsDir), 0o755), r.saveSettings(), os.Chmod(r.conf.Dir, 0o755)); err != nil {
 			return c.result, err
 		}
 	}
 	return r.finish(c, true) // every holder is at the table: all of them sign the first root
-}
-
-func (r *Repo) newKey(c *change, role string) (*key, error) {
-	k, err := r.keys.generate(role, r.conf.DryRun)
-	if err == nil {
-		c.result.NewKeys = append(c.result.NewKeys, k.file.Name)
-	}
-	return k, err
 }

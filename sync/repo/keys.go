@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ed25519"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +67,7 @@ type keystore struct {
 	ask   Passphrase
 	cost  int
 	keys  map[string]*key
+	known map[string]string // the names of keys, also of those that others hold, by identity
 }
 
 // load reads the public halves.
@@ -153,8 +156,8 @@ func (s *keystore) generate(role string, dryRun bool) (*key, error) {
 
 func (s *keystore) freeName(role string) string {
 	taken := map[string]bool{}
-	for _, k := range s.keys {
-		taken[k.file.Name] = true
+	for _, name := range s.all() {
+		taken[name] = true
 	}
 	for n := 1; ; n++ {
 		name := fmt.Sprintf("%s-%d", role, n)
@@ -221,23 +224,34 @@ func (s *keystore) open(k *key) (ed25519.PrivateKey, error) {
 
 // named finds a key by its name or the beginning of its identity among those that a role lists.
 func (s *keystore) named(text string, ids []string) (string, error) {
-	for _, id := range ids {
-		if k := s.keys[id]; (k != nil && k.file.Name == text) || (len(text) >= 8 && strings.HasPrefix(id, text)) {
-			return id, nil
+	for i, name := range s.names(ids) {
+		if name == text || (len(text) >= 8 && strings.HasPrefix(ids[i], text)) {
+			return ids[i], nil
 		}
 	}
 	return "", fmt.Errorf("the role has no key %q; its keys are %s", text, strings.Join(s.names(ids), ", "))
 }
 
-// names are how people know the keys: by file where one is here, else by the first 12 digits of the identity.
+// names are how people know the keys: by file where one is here, else as they were called when they were made, else by the first 12 digits
+// of the identity.
 func (s *keystore) names(ids []string) []string {
 	var out []string
 	for _, id := range ids {
 		if k := s.keys[id]; k != nil {
 			out = append(out, k.file.Name)
 		} else {
-			out = append(out, id[:min(12, len(id))])
+			out = append(out, cmp.Or(s.known[id], id[:min(12, len(id))]))
 		}
 	}
 	return out
+}
+
+// all the names that are known here, by identity.
+func (s *keystore) all() map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, s.known)
+	for id, k := range s.keys {
+		all[id] = k.file.Name
+	}
+	return all
 }

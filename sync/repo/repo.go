@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"heron/internal/atomicfile"
 )
 
 // Config of a Repo. Now may be nil.
@@ -60,8 +62,9 @@ func (e Expiry) validate() error {
 
 // settings are what later commands must know and nobody signs.
 type settings struct {
-	V      int    `json:"v"`
-	Expiry Expiry `json:"expiry_ns"`
+	V      int               `json:"v"`
+	Expiry Expiry            `json:"expiry_ns"`
+	Names  map[string]string `json:"key_names,omitempty"` // by identity: also of the keys that have been given away
 }
 
 // Folders and files inside Dir.
@@ -91,6 +94,7 @@ func Open(conf Config) (*Repo, error) {
 	if err := json.Unmarshal(data, &r.settings); err != nil || r.settings.V != 1 {
 		return nil, fmt.Errorf("%s: not of version 1: %w", r.path(settingsFile), errors.Join(err))
 	}
+	r.keys.known = r.settings.Names
 	if err := r.takeLock(); err != nil {
 		return nil, err
 	}
@@ -111,6 +115,15 @@ func fresh(conf Config) *Repo {
 		conf.Cost = defaultCost
 	}
 	return &Repo{conf: conf, keys: keystore{dir: filepath.Join(conf.Dir, keysDir), extra: conf.Keys, ask: conf.Passphrase, cost: conf.Cost}}
+}
+
+func (r *Repo) saveSettings() error {
+	r.settings.Names = r.keys.all()
+	data, err := json.MarshalIndent(r.settings, "", " ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(r.path(settingsFile), append(data, '\n'), 0o644)
 }
 
 func (r *Repo) takeLock() error {

@@ -129,6 +129,19 @@ func (r *Repo) exchange(c *change, role, old string, fresh bool, threshold int) 
 	return err
 }
 
+// newKey makes one, and keeps its name for the time when others hold it.
+func (r *Repo) newKey(c *change, role string) (*key, error) {
+	k, err := r.keys.generate(role, r.conf.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	c.result.NewKeys = append(c.result.NewKeys, k.file.Name)
+	if r.conf.DryRun {
+		return k, nil
+	}
+	return k, r.saveSettings()
+}
+
 // delegate gives a family its own key and its own names.
 func (r *Repo) delegate(c *change, family string) error {
 	k, err := r.newKey(c, family)

@@ -146,7 +146,7 @@ func (r *Repo) dropStaged() error {
 // sweep removes what a process that was killed has left half written.
 func (r *Repo) sweep() error {
 	var err error
-	for _, pattern := range []string{droppedDir, ".staged-*", stagedDir + "/.*.json*", metadataDir + "/.*.json*", targetsDir + "/*/.unverified-*", keysDir + "/.*.key*"} {
+	for _, pattern := range []string{droppedDir, ".staged-*", "." + settingsFile + "*", stagedDir + "/.*.json*", metadataDir + "/.*.json*", targetsDir + "/*/.unverified-*", keysDir + "/.*.key*"} {
 		left, globErr := filepath.Glob(r.path(filepath.FromSlash(pattern)))
 		err = errors.Join(err, globErr)
 		for _, path := range left {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -41,28 +42,11 @@ func python(t *testing.T, script string, args ...string) (string, error) {
 }
 
 func TestReadsARepositoryThatPythonWrote(t *testing.T) {
-	for _, later := range []bool{false, true} {
-		dir := t.TempDir()
-		args := []string{dir}
-		if later {
-			args = append(args, "later")
-		}
-		if out, err := python(t, "write_repo.py", args...); err != nil {
-			t.Fatal(out, err)
-		}
-		srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
-		defer srv.Close()
-		root, err := os.ReadFile(filepath.Join(dir, "metadata", "1.root.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := trust.Open(trust.Config{Dir: t.TempDir(), Root: root, MetadataURL: srv.URL + "/metadata", TargetsURL: srv.URL + "/targets"})
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, how := range []string{"", "later", "shared"} {
+		c := pythons(t, how)
 		info, err := c.Target(context.Background(), "bottles/1.4.2")
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", how, err)
 		}
 		var custom map[string]any
 		if err := json.Unmarshal(info.Custom, &custom); err != nil || custom["runtime"] != "tflite" {
@@ -76,30 +60,66 @@ func TestReadsARepositoryThatPythonWrote(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
+	if _, err := pythons(t, "short").Target(context.Background(), "bottles/1.4.2"); !errors.Is(err, trust.ErrThreshold) {
+		t.Errorf("one signature of two: %v", err)
+	}
 }
 
-func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "repo")
-	r := published(t, dir, map[string]string{"bottles/1.4.2": "first", "bottles/1.5.0+exp.1": "second", "cans/1": "third"})
-	for _, role := range []string{"timestamp", "snapshot", "targets", "bottles"} {
-		if _, err := r.Rotate(role, repo.Rotation{}); err != nil {
-			t.Fatal(err)
-		}
+// pythons is a device at a repository that write_repo.py wrote.
+func pythons(t *testing.T, how string) *trust.Client {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := python(t, "write_repo.py", dir, how); err != nil {
+		t.Fatal(out, err)
 	}
-	if _, err := r.Rotate("root", repo.Rotation{Replace: "root-2"}); err != nil {
+	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(srv.Close)
+	root, err := os.ReadFile(filepath.Join(dir, "metadata", "1.root.json"))
+	if err != nil {
 		t.Fatal(err)
 	}
+	c, err := trust.Open(trust.Config{Dir: t.TempDir(), Root: root, MetadataURL: srv.URL + "/metadata", TargetsURL: srv.URL + "/targets"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Two keys of targets, both of which must sign; after each kind of rotation, a client that goes on and one that is new.
+func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
+	want := map[string]string{"bottles/1.4.2": "first", "bottles/1.5.0+exp.1": "second", "cans/1": "third"}
+	r := published(t, filepath.Join(t.TempDir(), "repo"), want)
 	srv := httptest.NewServer(http.FileServer(http.Dir(r.Public())))
 	defer srv.Close()
 	first := filepath.Join(r.Public(), "metadata", "1.root.json")
-	for name, want := range map[string]string{"bottles/1.4.2": "first", "bottles/1.5.0+exp.1": "second", "cans/1": "third"} {
-		path, err := python(t, "read_repo.py", srv.URL, first, t.TempDir(), name)
+	known := t.TempDir()
+	reads := func(when, cache, name string) {
+		t.Helper()
+		path, err := python(t, "read_repo.py", srv.URL, first, cache, name)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", when, err)
 		}
-		if got, err := os.ReadFile(path); err != nil || string(got) != want {
-			t.Errorf("%s: %q, %v", name, got, err)
+		if got, err := os.ReadFile(path); err != nil || string(got) != want[name] {
+			t.Errorf("%s: %s: %q, %v", when, name, got, err)
 		}
+	}
+	reads("at first", known, "bottles/1.4.2")
+	for _, step := range []struct {
+		role string
+		o    repo.Rotation
+	}{
+		{"timestamp", repo.Rotation{}}, {"snapshot", repo.Rotation{}}, {"bottles", repo.Rotation{}}, {"bottles", repo.Rotation{Add: true, Threshold: 2}},
+		{"targets", repo.Rotation{Replace: "targets-1"}}, {"targets", repo.Rotation{Add: true, Threshold: 3}}, {"targets", repo.Rotation{Remove: "targets-2", Threshold: 2}},
+		{"root", repo.Rotation{Replace: "root-2"}}, {"root", repo.Rotation{Add: true, Threshold: 3}}, {"root", repo.Rotation{Remove: "root-1", Threshold: 2}},
+	} {
+		when := fmt.Sprintf("after %s %+v", step.role, step.o)
+		if _, err := r.Rotate(step.role, step.o); err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		reads(when, known, "bottles/1.4.2")
+	}
+	for name := range want {
+		reads("anew", t.TempDir(), name)
 	}
 	if _, err := python(t, "read_repo.py", srv.URL, first, t.TempDir(), "bottles/9"); err == nil {
 		t.Error("python found a target that nobody signed")
@@ -110,7 +130,7 @@ func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
 func published(t *testing.T, dir string, targets map[string]string) *repo.Repo {
 	t.Helper()
 	conf := repo.Config{Dir: dir, Cost: 10, Passphrase: func(string, bool) ([]byte, error) { return []byte("a test's passphrase"), nil }}
-	if _, err := repo.Init(conf, repo.InitOptions{RootKeys: 3, Threshold: 2, Expiry: repo.DefaultExpiry()}); err != nil {
+	if _, err := repo.Init(conf, repo.InitOptions{RootKeys: 3, Threshold: 2, TargetsKeys: 2, TargetsThreshold: 2, Expiry: repo.DefaultExpiry()}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := repo.Open(conf)
@@ -154,8 +174,8 @@ func TestFollowsAHeronRepository(t *testing.T) {
 	if age := time.Since(c.State().Floor); age < 0 || age > time.Hour {
 		t.Errorf("the floor is %s old: the field in timestamp has another name here than there", age)
 	}
-	for _, role := range []string{"timestamp", "bottles", "snapshot", "targets"} {
-		if _, err := r.Rotate(role, repo.Rotation{}); err != nil {
+	for role, o := range map[string]repo.Rotation{"timestamp": {}, "bottles": {}, "snapshot": {}, "targets": {Replace: "targets-2"}} {
+		if _, err := r.Rotate(role, o); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Refresh(context.Background()); err != nil {

@@ -1,6 +1,7 @@
-"""Writes a repository with python-tuf for the Go client to read: write_repo.py DIR [later]
+"""Writes a repository with python-tuf for the Go client to read: write_repo.py DIR [later|shared|short]
 
-DIR gets metadata/ and targets/. With "later" the snapshot and targets keys have been rotated twice, and there is a second version.
+DIR gets metadata/ and targets/. With "later" the snapshot and targets keys have been rotated twice, and there is a second version. With "shared"
+targets wants two signatures of three keys and the family two of two, each of another kind; with "short" one of the family's is missing.
 """
 
 import os
@@ -11,7 +12,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-out, later = sys.argv[1], len(sys.argv) > 2
+out, how = sys.argv[1], (sys.argv + [""])[2]
+later, shared = how == "later", how in ("shared", "short")
 end = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=30)
 os.makedirs(os.path.join(out, "metadata"), exist_ok=True)
 
@@ -40,11 +42,15 @@ signers = {
     "snapshot": [CryptoSigner.generate_ed25519()],
     "timestamp": [CryptoSigner.generate_rsa()],
 }
+if shared:
+    signers["targets"] += [CryptoSigner.generate_rsa(), CryptoSigner.generate_ed25519()]
 root = Metadata(Root(expires=end))
 for role, keys in signers.items():
     for s in keys:
         root.signed.add_key(s.public_key, role)
 root.signed.roles["root"].threshold = 2
+if shared:
+    root.signed.roles["targets"].threshold = 2
 put("1.root", root, signers["root"])
 if later:
     for role in ["snapshot", "targets"]:
@@ -54,16 +60,17 @@ if later:
         root.signed.version += 1
         put(f"{root.signed.version}.root", root, signers["root"][:2])
 
-family = CryptoSigner.generate_ed25519()
+family = [CryptoSigner.generate_ed25519()] + ([CryptoSigner.generate_ecdsa()] if shared else [])
 delegated = Targets(expires=end)
 delegated.targets["bottles/1.4.2"] = target("bottles/1.4.2", b"a model in a bottle")
 delegated.targets["bottles/1.4.2"].unrecognized_fields["custom"] = {"runtime": "tflite", "größe": 1}
 targets = Targets(expires=end)
-role = DelegatedRole("bottles", [], 1, True, ["bottles/*"])
+role = DelegatedRole("bottles", [], len(family), True, ["bottles/*"])
 targets.delegations = Delegations({}, {"bottles": role})
-targets.add_key(family.public_key, "bottles")
-md = put("1.bottles", Metadata(delegated), [family])
-put("1.targets", Metadata(targets), signers["targets"])
+for s in family:
+    targets.add_key(s.public_key, "bottles")
+md = put("1.bottles", Metadata(delegated), family[: 1 if how == "short" else 2])
+put("1.targets", Metadata(targets), signers["targets"][:2])
 snapshot = Snapshot(expires=end)
 snapshot.meta = {"targets.json": MetaFile(1), "bottles.json": MetaFile.from_data(1, md.to_bytes(JSONSerializer(compact=False)), ["sha256"])}
 md = put("1.snapshot", Metadata(snapshot), signers["snapshot"])

@@ -121,6 +121,22 @@ func TestFault_A1_A4_A5_OneStickOfTwoFails(t *testing.T) {
 	}
 }
 
+// TestAnyStickIsAFreeOne: two slots that want any have one each, and the stick that is left serves both when it must.
+func TestAnyStickIsAFreeOne(t *testing.T) {
+	c := newCorals(t)
+	c.write(t, "heron.yaml", strings.NewReplacer("edgetpu:usb:2-1", "edgetpu", `"edgetpu:usb:2-2", tflite`, "edgetpu").Replace(c.text()))
+	c.start(t)
+	c.slots("edgetpu:usb:2-1", "edgetpu:usb:2-2")
+	c.pull("2-2", "gone")
+	c.slots("edgetpu:usb:2-1", "edgetpu:usb:2-1")
+	c.pull("2-1", "gone")
+	c.until(t, "one on the CPU, the other refused", func(s *status.Snapshot) bool {
+		return len(s.Models) == 2 && s.Models[0].Engine == "tflite" && s.Models[1].State == "refused"
+	})
+	c.plug("2-2")
+	c.slots("edgetpu:usb:2-2", "edgetpu:usb:2-2")
+}
+
 // TestStickByName: heron classify and heron accel bench on one of two sticks, one that somebody else has, and one that is not there.
 func TestStickByName(t *testing.T) {
 	c := newCorals(t)

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"heron/agent/diag"
 	"heron/agent/events"
 	"heron/agent/status"
 	"heron/internal/clock"
@@ -36,6 +37,7 @@ type Options struct {
 	Observe      func(vision.Observation) // also told of every observation; must not block
 	Level        *slog.LevelVar           // of Log; nil: it cannot be changed while running
 	Settings     *Settings                // where the configuration comes from; nil: it cannot be changed from afar
+	Recent       *diag.Ring               // the newest lines of Log, for support bundles; nil: none are kept
 }
 
 // Agent is one running Heron.

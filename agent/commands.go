@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"heron/agent/diag"
 	"heron/internal/fetch"
 	"heron/sync/command"
 	"heron/vision"
@@ -88,7 +89,7 @@ func (a *Agent) sendSnapshot(ctx context.Context, args json.RawMessage, progress
 	return a.upload(ctx, in.URL, "image/jpeg", p.JPEG)
 }
 
-// sendDiag uploads what helps somebody far away: the state, the effective settings without secrets, the versions.
+// sendDiag uploads a support bundle: the state, the settings without secrets, the newest log lines, the machine.
 func (a *Agent) sendDiag(ctx context.Context, args json.RawMessage, progress func(string, int)) (any, error) {
 	in := struct {
 		URL string `json:"url"`
@@ -96,13 +97,13 @@ func (a *Agent) sendDiag(ctx context.Context, args json.RawMessage, progress fun
 	if err := arguments(args, &in); err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(map[string]any{"status": a.Snapshot(), "info": a.info(), "reported": a.reported(), "commands": a.orders.commands.Stats(),
-		"fetch": a.fetchStats(), "made": time.Now().UTC()}, "", " ")
+	progress("collect", 0)
+	b, err := a.support(ctx, diag.OfURL(in.URL)...)
 	if err != nil {
 		return nil, err
 	}
 	progress("upload", 0)
-	return a.upload(ctx, in.URL, "application/json", b)
+	return a.upload(ctx, in.URL, "application/gzip", b)
 }
 
 func (a *Agent) fetchStats() any {

@@ -111,6 +111,7 @@ func (a *Agent) controlHandler() http.Handler {
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, nil, refusal(http.StatusNotFound, "unknown", "this heron knows no %s %s; the command is of another version", r.Method, r.URL.Path))
+	mux.HandleFunc("GET /v1/diag", a.controlDiag)
 	})
 	return mux
 }

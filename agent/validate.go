@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"heron/agent/diag"
 	"heron/agent/status"
 	"heron/camera"
 	"heron/inference"
@@ -250,8 +251,8 @@ func (c *Config) checkAdapters() error {
 // userinfo is user and password in a URL, also within a GStreamer pipeline.
 var userinfo = regexp.MustCompile(`(://)[^/@\s"]+@`)
 
-// redactURL takes user and password out of a camera source or broker address.
-func redactURL(s string) string { return userinfo.ReplaceAllString(s, "${1}…@") }
+// redactURL takes user, password and tokens out of a camera source or broker address.
+func redactURL(s string) string { return diag.Redact(s) }
 
 // checkRepository: a repository is a URL and the root that it is trusted by.
 func (c *Config) checkRepository() error {

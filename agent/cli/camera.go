@@ -1,25 +1,19 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"heron/agent"
 	"heron/camera"
 )
-
-// camerasWithin bounds a look at the attached cameras.
-const camerasWithin = 20 * time.Second
 
 // cameraRow is one line of `heron camera list --json`.
 type cameraRow struct {
@@ -44,18 +38,9 @@ func (a *app) cameraList(ctx context.Context, command string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, camerasWithin)
-	defer cancel()
-	var out, errs bytes.Buffer
-	c := exec.CommandContext(ctx, path, "--cameras")
-	c.Stdout, c.Stderr, c.WaitDelay = &out, &errs, time.Second
-	if err := c.Run(); err != nil {
-		said, _, _ := strings.Cut(strings.TrimSpace(errs.String()), "\n")
-		return fmt.Errorf("%s --cameras: %w %s", path, err, said)
-	}
-	var found []camera.Attached
-	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
-		return fmt.Errorf("%s --cameras: %w", path, err)
+	found, err := agent.AttachedCameras(ctx, path)
+	if err != nil {
+		return err
 	}
 	conf, err := agent.Load(a.configPath, os.Environ())
 	if err != nil {

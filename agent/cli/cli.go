@@ -100,7 +100,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.configPath, "config", agent.DefaultPath, "configuration `file`")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%v; see heron %s --help", err, c.Name()) })
-	root.AddCommand(a.runCommand(), a.demoCommand(), a.checkCommand(), a.classifyCommand(), a.statusCommand(), a.outboxCommand(), a.accelCommand(), a.cameraCommand(), a.fleetCommand(), a.modelCommand(), a.tePluginCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.runCommand(), a.demoCommand(), a.checkCommand(), a.classifyCommand(), a.statusCommand(), a.outboxCommand(), a.accelCommand(), a.cameraCommand(), a.fleetCommand(), a.modelCommand(), a.diagCommand(), a.tePluginCommand(), a.versionCommand(), a.completionCommand())
 	root.RunE = func(c *cobra.Command, args []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {

@@ -67,7 +67,7 @@ func (h *herd) command(t *testing.T, f field) {
 		{[]string{"log-level", "--arg", "level=loud"}, 1, `level is "loud"`},
 		{[]string{"snapshot", "--arg", "url=" + h.url + "/uploads/front.jpg"}, 0, `"sha256":`},
 		{[]string{"snapshot", "--arg", "url=http://192.0.2.1/x.jpg"}, 1, "192.0.2.1"},
-		{[]string{"diag", "--arg", "url=" + h.url + "/uploads/diag.json"}, 0, `"sha256":`},
+		{[]string{"diag", "--arg", "url=" + h.url + "/uploads/diag.tar.gz?sig=upl0ad"}, 0, `"sha256":`},
 		{[]string{"format-disk"}, 1, "rejected"},
 		{[]string{"rollback"}, 0, "succeeded"},
 	} {
@@ -76,8 +76,14 @@ func (h *herd) command(t *testing.T, f field) {
 			t.Errorf("%v: exit %d, want %d and %q:\n%s%s", c.args, code, c.code, c.want, out, errOut)
 		}
 	}
-	if jpeg, diag := <-h.uploads, <-h.uploads; !bytes.HasPrefix(jpeg, []byte{0xff, 0xd8}) || !bytes.Contains(diag, []byte(`"reported"`)) {
-		t.Errorf("uploaded: %.20q, %.60q", jpeg, diag)
+	jpeg, support := <-h.uploads, unpacked(t, <-h.uploads)
+	if !bytes.HasPrefix(jpeg, []byte{0xff, 0xd8}) || !strings.Contains(support["reported.json"], `"slots"`) || !strings.Contains(support["models.json"], `"slot"`) || !strings.Contains(support["log.txt"], "msg=running") {
+		t.Errorf("uploaded: %.20q, %v", jpeg, support)
+	}
+	for name, text := range support {
+		if strings.Contains(text, "upl0ad") {
+			t.Errorf("%s has the token of the address that it was sent to", name)
+		}
 	}
 	f.until(t, "back to the model before", func(s *status.Snapshot) bool {
 		u := s.Models[0].Update

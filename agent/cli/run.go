@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"heron/agent"
+	"heron/agent/diag"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -22,7 +24,8 @@ func (a *app) runCommand() *cobra.Command {
 				return err
 			}
 			log, level := newLog(conf.Log, a.errOut)
-			err = serve(c.Context(), *conf, agent.Options{Version: Version(), Log: log, Level: level, UntilDrained: untilDrained}, 0)
+			recent := &diag.Ring{}
+			err = serve(c.Context(), *conf, agent.Options{Version: Version(), Log: slog.New(recent.Keep(log.Handler())), Level: level, Recent: recent, UntilDrained: untilDrained}, 0)
 			if errors.Is(err, agent.ErrListen) {
 				return &codedError{exitUsage, err}
 			}

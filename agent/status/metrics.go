@@ -1,7 +1,10 @@
 package status
 
 import (
+	"bytes"
+	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -35,6 +38,30 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.live(&snap.Live)
 	m.counter("heron_status_connections_refused_total", "Connections to the status page closed because too many were open.", float64(c.s.RefusedConns()))
 }
+
+// Metrics is what /metrics says now.
+func (s *Server) Metrics() ([]byte, error) {
+	w := &answer{head: http.Header{}}
+	r, err := http.NewRequest(http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.ServeHTTP(w, r)
+	if w.code != 0 && w.code != http.StatusOK {
+		return nil, fmt.Errorf("metrics: HTTP %d: %.200s", w.code, w.Bytes())
+	}
+	return w.Bytes(), nil
+}
+
+// answer is a response in memory.
+type answer struct {
+	bytes.Buffer
+	head http.Header
+	code int
+}
+
+func (a *answer) Header() http.Header { return a.head }
+func (a *answer) WriteHeader(c int)   { a.code = c }
 
 type metrics struct{ ch chan<- prometheus.Metric }
 

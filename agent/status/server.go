@@ -99,6 +99,7 @@ type Server struct {
 	ln       *limitListener
 	http     *http.Server
 	html     *template.Template
+	metrics  http.Handler
 }
 
 // New makes a Server; it starts nothing and opens nothing.
@@ -110,6 +111,9 @@ func New(cfg Config, p Provider) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, provider: p, hosts: ownNames(cfg), pictures: make(chan struct{}, maxPictures), streams: newStreams(p), html: parsePage()}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collector{s})
+	s.metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true, MaxRequestsInFlight: 4})
 	s.http = &http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: headerTimeout,
@@ -206,9 +210,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/api/v1/status", s.status)
 	mux.HandleFunc("/snapshot/{file}", s.snapshot)
 	mux.HandleFunc("/stream/{file}", s.stream)
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector{s})
-	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true, MaxRequestsInFlight: 4}))
+	mux.Handle("/metrics", s.metrics)
 	return mux
 }
 

@@ -1,0 +1,82 @@
+package diag
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// hidden stands where a secret was.
+const hidden = "…"
+
+// leastSecret is the length of the shortest text that is looked for by itself: a shorter one stands in every number.
+const leastSecret = 4
+
+// Secrets takes out of a text what nobody else is to read: those that are known, wherever and however they are written, and whatever has
+// the form of one. nil knows none.
+type Secrets struct{ known [][]byte }
+
+// NewSecrets knows these texts, and how they look in a URL and in JSON.
+func NewSecrets(known []string) *Secrets {
+	s := &Secrets{}
+	for _, k := range known {
+		if k = strings.TrimSpace(k); len(k) < leastSecret {
+			continue
+		}
+		quoted, _ := json.Marshal(k) // a string can always be written
+		for _, form := range []string{k, url.QueryEscape(k), url.PathEscape(k), strings.Trim(string(quoted), `"`)} {
+			s.known = append(s.known, []byte(form))
+		}
+	}
+	slices.SortFunc(s.known, func(a, b []byte) int { return len(b) - len(a) }) // one may be a part of another
+	s.known = slices.CompactFunc(s.known, bytes.Equal)
+	return s
+}
+
+// The forms of secrets. Names end in the word, so that password_file keeps its path.
+const secretName = `[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|apikey|signature|credential|user-pw|auth|pwd|sig|key)`
+
+var (
+	inURL   = regexp.MustCompile(`(://)[^/@\s"'<>\\]+@`)
+	inQuery = regexp.MustCompile(`(?i)([?&;]|\\u0026|&amp;)(` + secretName + `)=[^&;\s"'<>\\)]+`)
+	inText  = regexp.MustCompile(`(?i)(\b[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|user-pw)\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&}\\]+`)
+	header  = regexp.MustCompile(`(?i)(\b(?:authorization|cookie)\\?["']?\s*[:=]\s*\\?["']?(?:basic|bearer|digest)?\s*)[^\s"',;}\\]+`)
+	pem     = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`)
+)
+
+// Hide returns b without them; b itself is left alone.
+func (s *Secrets) Hide(b []byte) []byte {
+	if s != nil {
+		for _, k := range s.known {
+			b = bytes.ReplaceAll(b, k, []byte(hidden))
+		}
+	}
+	b = inURL.ReplaceAll(b, []byte("${1}"+hidden+"@"))
+	b = inQuery.ReplaceAll(b, []byte("${1}${2}="+hidden))
+	b = inText.ReplaceAll(b, []byte("${1}"+hidden))
+	b = header.ReplaceAll(b, []byte("${1}"+hidden))
+	return pem.ReplaceAll(b, []byte(hidden))
+}
+
+// Redact is an address, or a line that may hold one, without secrets.
+func Redact(s string) string { return string((*Secrets)(nil).Hide([]byte(s))) }
+
+// OfURL are the secrets in an address: the password, and what its query carries under a name that says so. Texts that are no URL have none.
+func OfURL(address string) (out []string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil
+	}
+	if p, ok := u.User.Password(); ok {
+		out = append(out, p)
+	}
+	for name, values := range u.Query() {
+		if inQuery.MatchString("?" + name + "=x") {
+			out = append(out, values...)
+		}
+	}
+	return out
+}

@@ -163,16 +163,14 @@ const (
 // to FFmpeg: 1.4 ms a frame at 640×480 instead of 1.9.
 func openStream(ctx context.Context, o camera.Options) (camera.Device, error) {
 	began := time.Now()
-	vc, err := openFFmpeg(o.Source, o)
+	l, err := openLive(camera.Redact(o.Source), func(cores int) (*gocv.VideoCapture, error) { return openFor(cores, o.Source, o) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: no video stream: %s", camera.Redact(o.Source), diagnose(ctx, o, time.Since(began)))
 	}
-	c := &capture{vc: vc}
-	c.what, c.clock = camera.Redact(o.Source), true
-	codec := strings.ToUpper(vc.CodecString())
+	codec := strings.ToUpper(l.vc.CodecString())
 	if codec == "MJPG" || codec == "MJPE" {
-		vc.Set(gocv.VideoCaptureFormat, -1)
-		return newUndecoded(c), nil
+		l.vc.Set(gocv.VideoCaptureFormat, -1)
+		return newUndecoded(l.capture), nil
 	}
-	return c, nil
+	return l, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,13 +18,17 @@ import (
 	"heron/camera"
 )
 
-// rtspServer is a camera that speaks just enough RTSP for one client at a time: JPEG in RTP (RFC 2435) inside the TCP connection.
+// rtspServer is a camera that speaks just enough RTSP for one client at a time: JPEG (RFC 2435) or H.264 (RFC 6184) in RTP inside the TCP
+// connection, 25 frames a second.
 type rtspServer struct {
 	frames [][]byte
+	h264   bool
 	most   int    // frames a connection, then it is cut; 0 is for ever
 	auth   string // the Authorization header it wants; empty: none
 	mu     sync.Mutex
 	conns  []net.Conn
+	plays  int          // connections that were played to
+	sent   *[]time.Time // when each frame of the last of them was begun to be sent
 }
 
 func (s *rtspServer) start(t *testing.T) (url string) {
@@ -76,7 +81,11 @@ func (s *rtspServer) serve(c net.Conn, addr string) {
 		case s.auth != "" && header.Get("Authorization") != s.auth:
 			status, more = "401 Unauthorized", "WWW-Authenticate: Basic realm=\"cam\"\r\n"
 		case method == "DESCRIBE":
-			sdp := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\nc=IN IP4 0.0.0.0\r\na=control:track1\r\na=framerate:25\r\n"
+			format := "26\r\n"
+			if s.h264 {
+				format = "96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
+			}
+			sdp := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP " + format + "a=control:track1\r\na=framerate:25\r\n"
 			more = fmt.Sprintf("Content-Base: rtsp://%s/cam/\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%s", addr, len(sdp), sdp)
 		case method == "SETUP" && !strings.Contains(header.Get("Transport"), "TCP"):
 			status = "461 Unsupported Transport"
@@ -98,13 +107,39 @@ func (s *rtspServer) serve(c net.Conn, addr string) {
 }
 
 func (s *rtspServer) play(c net.Conn) {
-	seq := uint16(0)
+	s.mu.Lock()
+	s.plays++
+	sent := &[]time.Time{}
+	s.sent = sent
+	s.mu.Unlock()
+	pack, seq := rtpJPEG, uint16(0)
+	if s.h264 {
+		pack = rtpH264
+	}
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
 	for i := 0; s.most == 0 || i < s.most; i++ {
-		if _, err := c.Write(rtpJPEG(s.frames[i%len(s.frames)], uint32(i*3600), &seq)); err != nil {
+		packets := pack(s.frames[i%len(s.frames)], uint32(i*3600), &seq)
+		s.mu.Lock()
+		*sent = append(*sent, time.Now())
+		s.mu.Unlock()
+		if _, err := c.Write(packets); err != nil {
 			return
 		}
-		time.Sleep(40 * time.Millisecond)
+		<-tick.C
 	}
+}
+
+// age is how long ago the last frame like this one was sent.
+func (s *rtspServer) age(now time.Time, n int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, at := range slices.Backward(*s.sent) {
+		if i%len(s.frames) == n && at.Before(now) {
+			return now.Sub(at)
+		}
+	}
+	return time.Hour
 }
 
 // rtpJPEG cuts a JPEG as Go encodes it (4:2:0, standard Huffman tables) into interleaved RTP packets.
@@ -134,17 +169,21 @@ func rtpJPEG(jpg []byte, stamp uint32, seq *uint16) []byte {
 			head = append(binary.BigEndian.AppendUint16(append(head, 0, 0), uint16(len(tables))), tables...)
 		}
 		at += len(part)
-		marker := byte(26)
-		if at == len(scan) {
-			marker |= 0x80
-		}
-		rtp := binary.BigEndian.AppendUint16([]byte{0x80, marker}, *seq)
-		rtp = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(rtp, stamp), 0x1234)
-		*seq++
-		rtp = append(append(rtp, head...), part...)
-		out = append(binary.BigEndian.AppendUint16(append(out, '$', 0), uint16(len(rtp))), rtp...)
+		out = packet(out, 26, at == len(scan), stamp, seq, head, part)
 	}
 	return out
+}
+
+// packet appends an RTP packet, interleaved.
+func packet(out []byte, kind byte, last bool, stamp uint32, seq *uint16, head, part []byte) []byte {
+	if last {
+		kind |= 0x80 // the marker
+	}
+	rtp := binary.BigEndian.AppendUint16([]byte{0x80, kind}, *seq)
+	rtp = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(rtp, stamp), 0x1234)
+	*seq++
+	rtp = append(append(rtp, head...), part...)
+	return append(binary.BigEndian.AppendUint16(append(out, '$', 0), uint16(len(rtp))), rtp...)
 }
 
 func rtspFrames(t *testing.T) [][]byte {

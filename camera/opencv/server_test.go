@@ -76,8 +76,14 @@ func send(w http.ResponseWriter, b []byte) {
 // source runs a camera.Source on the driver for the length of the test.
 func source(t *testing.T, o camera.Options) (*camera.Source, context.Context) {
 	t.Helper()
+	return opened(t, o, Open)
+}
+
+// opened runs one that a test opens.
+func opened(t *testing.T, o camera.Options, open camera.Opener) (*camera.Source, context.Context) {
+	t.Helper()
 	o.Name = "cam"
-	s, err := camera.New(camera.Config{Options: o, Open: Open, StopTimeout: 20 * time.Second})
+	s, err := camera.New(camera.Config{Options: o, Open: open, StopTimeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,10 +42,14 @@ func captured(stamp, mono time.Duration, now time.Time) time.Time {
 const oldestFrame = 10 * time.Second
 
 // monotonic is CLOCK_MONOTONIC; 0 where it cannot be read.
-func monotonic() time.Duration {
+func monotonic() time.Duration { return clock(1) }
+
+// threadTime is what this thread has had of the processor, CLOCK_THREAD_CPUTIME_ID.
+func threadTime() time.Duration { return clock(3) }
+
+func clock(id uintptr) time.Duration {
 	var ts syscall.Timespec
-	const clockMonotonic = 1
-	if _, _, e := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&ts)), 0); e != 0 {
+	if _, _, e := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&ts)), 0); e != 0 {
 		return 0
 	}
 	return time.Duration(ts.Nano())

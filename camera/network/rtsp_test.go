@@ -97,6 +97,35 @@ func lag(f *camera.Frame) int {
 	return (int(time.Now().UnixMilli()/40)%12 - interval(f) + 24) % 12
 }
 
+// began is when the stream began, by its newest frame: the earliest of 50 tells, the others came late.
+func began(t *testing.T, s *camera.Source, ctx context.Context) time.Time {
+	t.Helper()
+	var at time.Time
+	for i := range 50 {
+		f := next(t, s, ctx)
+		if b := time.Now().Add(-f.Device); i == 0 || b.Before(at) {
+			at = b
+		}
+		s.Release(f)
+	}
+	return at
+}
+
+// prompt waits until the newest frame is at most two intervals behind: the middle one of 50 in a row, which a loaded machine may need more
+// than one try for. Up to one of them is the server's: it paints an interval's number when that begins, or later.
+func prompt(t *testing.T, s *camera.Source, ctx context.Context) {
+	t.Helper()
+	var behind []int
+	for began := time.Now(); time.Since(began) < 40*time.Second; {
+		behind = append(behind, steady(t, s, ctx, 50))
+		if behind[len(behind)-1] <= 2 {
+			t.Logf("%v intervals of 40 ms behind; %+v", behind, s.Stats())
+			return
+		}
+	}
+	t.Fatalf("%v intervals of 40 ms behind; %+v", behind, s.Stats())
+}
+
 // steady takes n frames and gives the middle one of their lags.
 func steady(t *testing.T, s *camera.Source, ctx context.Context, n int) int {
 	t.Helper()
@@ -125,9 +154,8 @@ func TestRTSPCodecs(t *testing.T) {
 			began := time.Now()
 			s, ctx := watched(t, camera.Options{Source: "rtsp://" + srv.addr() + "/cam"})
 			s.Release(next(t, s, ctx))
-			first := time.Since(began)
-			steady(t, s, ctx, 50)
-			t.Logf("%s: first frame after %v, the newest is %d intervals of 40 ms behind; %+v", codec, first.Round(time.Millisecond), steady(t, s, ctx, 50), s.Stats())
+			t.Logf("%s: first frame after %v", codec, time.Since(began).Round(time.Millisecond))
+			prompt(t, s, ctx)
 		})
 	}
 }
@@ -238,36 +266,43 @@ func TestFault_V6_RTSPServerRestarts(t *testing.T) {
 	}
 }
 
-// V6: the link stands still for 20 s; then the newest frame is no older than before, or two intervals.
+// V6: the link stands still for 20 s, longer or shorter than the read may take; then the newest frame is two intervals old at most, as
+// before.
 func TestFault_V6_RTSPNewestFrameAfterAStall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 20 s")
 	}
-	for _, timeout := range []time.Duration{4 * time.Second, time.Minute} {
-		t.Run(fmt.Sprint("read timeout ", timeout), func(t *testing.T) {
-			t.Parallel()
-			srv := newRTSP(t, "h264")
-			p := newProxy(t, srv.addr())
-			s, ctx := watched(t, camera.Options{Source: "rtsp://" + p.Addr().String() + "/cam", ReadTimeout: timeout, OpenTimeout: 5 * time.Second})
-			steady(t, s, ctx, 25)
-			before := steady(t, s, ctx, 50)
-			p.hold(true)
-			time.Sleep(20 * time.Second)
-			p.hold(false)
-			began := time.Now()
-			for fresh := 0; fresh < 10; { // in a row
-				f := next(t, s, ctx)
-				if fresh++; lag(f) > max(2, before) {
-					fresh = 0
+	for _, codec := range []string{"h264", "jpeg"} {
+		for _, timeout := range []time.Duration{4 * time.Second, time.Minute} {
+			t.Run(fmt.Sprint(codec, ", read timeout ", timeout), func(t *testing.T) {
+				t.Parallel()
+				srv := newRTSP(t, codec)
+				p := newProxy(t, srv.addr())
+				s, ctx := watched(t, camera.Options{Source: "rtsp://" + p.Addr().String() + "/cam", ReadTimeout: timeout, OpenTimeout: 5 * time.Second})
+				prompt(t, s, ctx)
+				before := began(t, s, ctx)
+				p.hold(true)
+				time.Sleep(20 * time.Second)
+				p.hold(false)
+				on := time.Now()
+				for fresh := 0; fresh < 10; { // in a row
+					f := next(t, s, ctx)
+					if fresh++; lag(f) > 2 {
+						fresh = 0
+					}
+					s.Release(f)
+					if time.Since(on) > 40*time.Second {
+						t.Fatalf("still behind: %+v", s.Stats())
+					}
 				}
-				s.Release(f)
-				if time.Since(began) > 40*time.Second {
-					t.Fatalf("still behind: %+v", s.Stats())
+				t.Logf("10 frames in a row at most 2 intervals behind %v after the stall", time.Since(on).Round(time.Millisecond))
+				prompt(t, s, ctx)
+				// The numbers cannot tell an interval from thirteen; the stream's own time can, as long as it is one stream.
+				if late := began(t, s, ctx).Sub(before); codec == "h264" && s.Stats().Reopened == 0 && late > 80*time.Millisecond {
+					t.Errorf("%v later than before the stall", late)
 				}
-			}
-			back := time.Since(began)
-			t.Logf("%d intervals behind before, %d after; 10 frames in a row so %v after the stall; %+v", before, steady(t, s, ctx, 50), back.Round(time.Millisecond), s.Stats())
-		})
+			})
+		}
 	}
 }
 

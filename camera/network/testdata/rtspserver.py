@@ -27,9 +27,22 @@ def paint(pad, info, src):
     return Gst.PadProbeReturn.OK
 
 
+def send_at_once(media, state):
+    # As cameras do. This server would hold each picture until the pipeline's latency is over: 21 ms with JPEG, 60 with x264.
+    bin = media.get_element()
+    while bin.get_parent():
+        bin = bin.get_parent()
+    sinks = bin.iterate_sinks()
+    ok, sink = sinks.next()
+    while ok == Gst.IteratorResult.OK:
+        sink.set_property("sync", False)
+        ok, sink = sinks.next()
+
+
 def configure(factory, media):
     src = media.get_element().get_by_name("src")
     src.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, paint, src)
+    media.connect("new-state", send_at_once)
 
 
 Gst.init(None)

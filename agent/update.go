@@ -250,9 +250,14 @@ func (e eyes) Replace(slot string, b models.Bundle) error {
 	return nil
 }
 
-// auditModel makes a record of what the models did; the slot stands before the detail.
+// auditModel makes a record of what the models did; the slot stands before the detail. Its time is that of the act: told again after a
+// restart, since nobody knows whether it was, it is the same record but for its number.
 func (a *Agent) auditModel(e models.Entry) {
-	r := message.AuditRecord{Stamp: message.Now(), Who: e.Who, What: e.What, Target: e.Target, Rev: int(e.Rev), Digest: e.Digest, Result: e.Result, Detail: e.Detail}
+	at := message.Now()
+	if ago := at.T.Sub(e.When); ago > 0 && !e.When.IsZero() {
+		at = message.Stamp{T: e.When, Mono: max(0, at.Mono-ago)}
+	}
+	r := message.AuditRecord{Stamp: at, Who: e.Who, What: e.What, Target: e.Target, Rev: int(e.Rev), Digest: e.Digest, Result: e.Result, Detail: e.Detail}
 	if e.Slot != "" {
 		r.Detail = strings.TrimSuffix("slot "+e.Slot+": "+e.Detail, ": ")
 	}

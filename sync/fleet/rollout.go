@@ -154,8 +154,8 @@ func (r Rollout) desired(before message.Desired, rev int64) message.Desired {
 	m := message.DesiredModel{Slot: r.Slot, Target: r.Target, Shadow: r.Plan.Shadow, Probation: r.Plan.Probation}
 	percent := r.Percent()
 	m.Rollout = &message.Rollout{Percent: &percent, Salt: r.Plan.Salt, NotBefore: r.Plan.NotBefore, Window: r.Plan.Window, Labels: r.Plan.Labels}
-	if r.State == RolledBack {
-		m = message.DesiredModel{Slot: r.Slot, Target: r.Previous}
+	if r.State == RolledBack { // at once: what is live is what nobody wants
+		m = message.DesiredModel{Slot: r.Slot, Target: r.Previous, Shadow: new(message.Duration)}
 	}
 	return withModel(before, m, rev, r.Owner.By, r.Updated)
 }

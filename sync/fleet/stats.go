@@ -1,8 +1,10 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"heron/sync/message"
@@ -39,7 +41,8 @@ type Spread struct {
 // Deliveries adds up audit records. Not for concurrent use. Records that come twice count once.
 type Deliveries struct {
 	seen   map[identity]bool
-	events []step
+	said   map[step]bool
+	events []event
 }
 
 type identity struct {
@@ -52,8 +55,16 @@ type step struct {
 	at                   time.Time
 }
 
+type event struct {
+	step
+	seq   uint64
+	again bool // a refusal of what was refused before
+}
+
 // NewDeliveries knows none.
-func NewDeliveries() *Deliveries { return &Deliveries{seen: map[identity]bool{}} }
+func NewDeliveries() *Deliveries {
+	return &Deliveries{seen: map[identity]bool{}, said: map[step]bool{}}
+}
 
 // Take adds one record; what is not about models is passed over.
 func (d *Deliveries) Take(l Line) {
@@ -65,54 +76,34 @@ func (d *Deliveries) Take(l Line) {
 		T      time.Time `json:"t"`
 		What   string    `json:"what"`
 		Target string    `json:"target"`
+		Detail string    `json:"detail"`
 	}
 	id := identity{account: account{l.Group, l.Device, l.Epoch}}
 	if json.Unmarshal(l.Record, &r) != nil || !slices.Contains([]string{"offer", "install", "confirm", "refuse", "rollback"}, r.What) {
 		return
 	}
-	if id.seq = r.Seq; d.seen[id] {
+	e := step{l.Group + "/" + l.Device, r.What, r.Target, r.T}
+	if id.seq = r.Seq; d.seen[id] || d.said[e] { // a device that is not sure whether it said it says it again, under another number
 		return
 	}
-	d.seen[id] = true
-	d.events = append(d.events, step{l.Group + "/" + l.Device, r.What, r.Target, r.T})
+	d.seen[id], d.said[e] = true, true
+	d.events = append(d.events, event{e, r.Seq, strings.Contains(r.Detail, "refused before: ")})
 }
-
-// way is where one version is on one device.
-type way struct{ offered, installed time.Time }
 
 // Figures of all that was taken.
 func (d *Deliveries) Figures() Delivery {
-	slices.SortStableFunc(d.events, func(a, b step) int { return a.at.Compare(b.at) })
-	out := Delivery{Records: len(d.events)}
-	devices, versions, ways := map[string]bool{}, map[string]bool{}, map[[2]string]*way{}
-	var lead, restore []float64
+	slices.SortStableFunc(d.events, func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq)) })
+	devices, c := map[string]*history{}, &tallies{versions: map[string]bool{}}
 	for _, e := range d.events {
-		devices[e.device] = true
-		key := [2]string{e.device, e.target}
-		if ways[key] == nil {
-			ways[key] = &way{}
+		if devices[e.device] == nil {
+			devices[e.device] = &history{offered: map[string]time.Time{}}
 		}
-		w := ways[key]
-		switch e.what {
-		case "offer":
-			out.Offered++
-			w.offered = e.at
-		case "install":
-			out.Installed++
-			w.installed = e.at
-		case "refuse":
-			out.Refused++
-		case "rollback":
-			out.RolledBack++
-			restore = since(restore, w.installed, e.at)
-		case "confirm":
-			out.Confirmed++
-			versions[e.target] = true
-			lead = since(lead, w.offered, e.at)
-		}
+		c.Records++
+		devices[e.device].take(e, c)
 	}
-	out.Devices, out.Versions = len(devices), len(versions)
-	out.LeadTime, out.Restore = spread(lead), spread(restore)
+	out := c.Delivery
+	out.Devices, out.Versions = len(devices), len(c.versions)
+	out.LeadTime, out.Restore = spread(c.lead), spread(c.restore)
 	if len(d.events) > 0 {
 		out.From, out.To = d.events[0].at, d.events[len(d.events)-1].at
 		if weeks := out.To.Sub(out.From).Hours() / (24 * 7); weeks > 0 {
@@ -121,10 +112,101 @@ func (d *Deliveries) Figures() Delivery {
 		}
 	}
 	if out.Installed > 0 {
-		v := float64(out.RolledBack) / float64(out.Installed)
+		v := float64(c.taken) / float64(out.Installed)
 		out.FailureRate = &v
 	}
 	return out
+}
+
+// tallies are figures on their way.
+type tallies struct {
+	Delivery
+	taken         int // of the switches that were seen, how many were taken back
+	versions      map[string]bool
+	lead, restore []float64
+}
+
+// history is what one device has behind it.
+type history struct {
+	offered map[string]time.Time // by target, until it is confirmed or refused
+	ran     []switched           // the newest last
+	home    string               // target to which it is going back
+}
+
+type switched struct {
+	target string
+	at     time.Time
+}
+
+const mostRan = 20 // of each device, for going back
+
+func (h *history) take(e event, c *tallies) {
+	switch e.what {
+	case "offer":
+		c.Offered++
+		h.offered[e.target] = e.at
+	case "refuse":
+		if e.again { // asked for in each wave, it says the same again: that is no news
+			h.unask(e.target, c)
+		} else {
+			c.Refused++
+		}
+		delete(h.offered, e.target)
+	case "install":
+		h.install(e, c)
+	case "confirm":
+		if h.home == e.target {
+			h.home = ""
+			break
+		}
+		c.Confirmed++
+		c.versions[e.target] = true
+		c.lead = since(c.lead, h.offered[e.target], e.at)
+		delete(h.offered, e.target) // brought again because its files were damaged, it is no new change
+	case "rollback":
+		c.RolledBack++
+		h.back(e.target, e.at, c)
+	}
+}
+
+// unask takes an offer back that came to nothing new.
+func (h *history) unask(target string, c *tallies) {
+	if !h.offered[target].IsZero() {
+		c.Offered--
+	}
+}
+
+// install is a switch, or, where it is to what ran before, a switch that is taken back by people.
+func (h *history) install(e event, c *tallies) {
+	n := len(h.ran)
+	if n > 1 && h.ran[n-2].target == e.target {
+		h.unask(e.target, c)
+		delete(h.offered, e.target)
+		c.RolledBack++
+		h.home = e.target
+		h.back(h.ran[n-1].target, e.at, c)
+		return
+	}
+	c.Installed++
+	h.home = ""
+	if n > 0 && h.ran[n-1].target == e.target { // brought again
+		h.ran[n-1].at = e.at
+		return
+	}
+	if h.ran = append(h.ran, switched{e.target, e.at}); len(h.ran) > mostRan {
+		h.ran = h.ran[1:]
+	}
+}
+
+// back ends the time of what runs.
+func (h *history) back(target string, at time.Time, c *tallies) {
+	n := len(h.ran)
+	if n == 0 || h.ran[n-1].target != target {
+		return // the switch was before these records
+	}
+	c.taken++
+	c.restore = since(c.restore, h.ran[n-1].at, at)
+	h.ran = h.ran[:n-1]
 }
 
 // since adds a duration whose beginning is known.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"path"
@@ -24,6 +25,9 @@ type visit struct {
 
 // find searches the delegations in their order, depth first, each role at most once; a terminating delegation ends the search.
 func (c *Client) find(ctx context.Context, name string) (TargetInfo, error) {
+	if !fs.ValidPath(name) || name == "." { // on a disk, or to a web server, it would be another name
+		return TargetInfo{}, fmt.Errorf("%w: target %.200q: no part of a name may be empty, . or ..", ErrMalformed, name)
+	}
 	todo := []visit{{role: metadata.TARGETS}}
 	seen := map[string]bool{}
 	for len(todo) > 0 && len(seen) <= maxDelegation {

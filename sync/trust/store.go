@@ -83,6 +83,17 @@ func (s store) remove(role string) error {
 	return atomicfile.SyncDir(s.dir)
 }
 
+// sweep removes what a power cut left half written. It is never read; but each would stay for ever.
+func (s store) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, ".*"))
+	for _, path := range left {
+		if name := filepath.Base(path); strings.Contains(name, ".json") || strings.HasPrefix(name, ".floor.") {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
+}
+
 func (s store) floorFiles() [2]string {
 	return [2]string{filepath.Join(s.dir, "floor.a"), filepath.Join(s.dir, "floor.b")}
 }

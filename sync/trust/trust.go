@@ -92,6 +92,9 @@ func Open(conf Config) (*Client, error) {
 		return nil, fmt.Errorf("folder of the trusted metadata: %w", err)
 	}
 	c := &Client{conf: conf, store: store{conf.Dir}}
+	if err := c.store.sweep(); err != nil {
+		return nil, fmt.Errorf("folder of the trusted metadata: %w", err)
+	}
 	c.clock = clock{now: conf.Now, floor: c.store.loadFloor()}
 	c.clock.raise(conf.Built)
 	if _, err := c.firstRoot(); err != nil {

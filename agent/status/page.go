@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,6 +90,7 @@ func enginesText(list []Engine) string {
 	ready, rest := 0, 0
 	for _, e := range list {
 		switch {
+		case e.InUse && slices.Contains(said, e.Engine+" in use"): // on another device
 		case e.InUse:
 			said = append(said, e.Engine+" in use")
 		case e.Usable:

@@ -88,6 +88,7 @@ func TestWordsForPeople(t *testing.T) {
 		number(999): "999", number(int64(-1234567)): "-1\u2009234\u2009567", percent(0.9123): "91.2 %",
 		title("degraded"): "Working, with trouble", title("online"): "Online", title(""): "Unknown",
 		enginesText(working(noon).Engines): "Engines: onnx in use, 1 ready", enginesText(troubled(noon).Engines): "Engines: onnx in use, 1 ready, 1 not usable",
+		enginesText([]Engine{{Engine: "edgetpu", Device: "usb:2-1", InUse: true}, {Engine: "edgetpu", Device: "usb:2-2", InUse: true}}): "Engines: edgetpu in use",
 		ago(noon, time.Time{}): "", ago(noon, noon.Add(time.Hour)): "0.0 s", short("abc"): "abc",
 	} {
 		if got != want {

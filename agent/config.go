@@ -25,6 +25,7 @@ type Config struct {
 	Vision  Vision        `yaml:"vision"`
 
 	Repository Repository `yaml:"repository"`
+	Updates    Updates    `yaml:"updates"`
 	Board      Board      `yaml:"board"`
 	Status     Status     `yaml:"status"`
 	Log        Log        `yaml:"log"`
@@ -312,6 +313,8 @@ func (c *Config) Defaults() {
 	setDefault(&c.Vision.Retry, 5*time.Second)
 	setDefault(&c.Repository.Shadow, 10*time.Minute)
 	setDefault(&c.Repository.Probation, 15*time.Minute)
+	setDefault(&c.Updates.Budget.Counts, "all")
+	setDefault(&c.Updates.AtMost, 4*time.Hour)
 	if c.Board.Adapt == nil {
 		adapt := true
 		c.Board.Adapt = &adapt

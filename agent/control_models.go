@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"heron/agent/status"
 	"heron/sync/models"
 )
 
@@ -32,6 +33,7 @@ type ControlModels struct {
 	HoldUntil time.Time        `json:"hold_until,omitzero"`
 	HoldS     float64          `json:"hold_s,omitempty"` // still to go
 	Unsigned  bool             `json:"unsigned"`         // bundles that nobody signed are allowed
+	Budget    *status.Budget   `json:"budget,omitempty"` // what updates cost; nil: nothing bounds it
 }
 
 // ControlSlot is one slot: models.SlotState in JSON.
@@ -109,9 +111,9 @@ func (a *Agent) controlHandler() http.Handler {
 			answer(w, out, err)
 		})
 	}
+	mux.HandleFunc("GET /v1/diag", a.controlDiag)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, nil, refusal(http.StatusNotFound, "unknown", "this heron knows no %s %s; the command is of another version", r.Method, r.URL.Path))
-	mux.HandleFunc("GET /v1/diag", a.controlDiag)
 	})
 	return mux
 }
@@ -142,7 +144,7 @@ func order(w http.ResponseWriter, r *http.Request) (o ControlOrder, err error) {
 
 func (a *Agent) controlList(http.ResponseWriter, *http.Request) (any, error) {
 	m := a.updates.models
-	out := &ControlModels{Slots: []ControlSlot{}, Refused: []ControlRefused{}, Unsigned: a.conf.Repository.Unsigned, HoldUntil: a.holdUntil(), HoldS: m.Held().Seconds()}
+	out := &ControlModels{Slots: []ControlSlot{}, Refused: []ControlRefused{}, Unsigned: a.conf.Repository.Unsigned, HoldUntil: a.holdUntil(), HoldS: m.Held().Seconds(), Budget: a.budgetState()}
 	for _, s := range m.State() {
 		out.Slots = append(out.Slots, *controlSlot(s))
 	}

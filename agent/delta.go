@@ -23,8 +23,16 @@ type patchCount struct {
 
 // Fetch leaves the archive at f.Path, or a folder that was made of a bundle which is here and a signed patch.
 func (s *source) Fetch(ctx context.Context, f models.Fetching) error {
+	if err := s.u.mayFlow(ctx); err != nil && !f.Made() {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
 	defer cancel()
+	return later(s.bring(ctx, f))
+}
+
+// bring is Fetch while bytes may flow.
+func (s *source) bring(ctx context.Context, f models.Fetching) error {
 	t, err := s.trust.Target(ctx, f.Offer.Target)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ type facts struct {
 	troubles []board.Trouble      // of the board
 	orders   []board.Order        // rates that it allows
 	config   *message.ReportedConfig
+	moved    int64     // bytes of files, both ways, since the start
 	fullAt   time.Time // when the outbox last dropped records because it was full
 }
 

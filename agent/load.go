@@ -173,6 +173,7 @@ func (c *Config) resolve(dir string) {
 	}
 	abs(&c.Outbox.Path)
 	abs(&c.Vision.Socket)
+	abs(&c.Updates.Defer)
 	cred := &c.Uplink.Credentials
 	for _, p := range []*string{&cred.PasswordFile, &cred.Cert, &cred.Key, &cred.CA} {
 		abs(p)

@@ -16,6 +16,7 @@ type seen struct {
 	up, down      meter  // bytes on the link
 	day           int    // of the month, UTC
 	writtenBefore uint64 // bytes written before this day
+	movedBefore   int64  // bytes that files cost before this day
 	full          uint64
 	fullAt        time.Time
 	offset        time.Duration // wall clock minus time since boot: a step of the wall clock changes it
@@ -145,7 +146,7 @@ func (a *Agent) look(now message.Stamp) {
 
 // gather copies the counters that assess judges.
 func (a *Agent) gather(now time.Time) facts {
-	f := facts{now: now, started: a.started, cameras: a.conf.Cameras, models: a.conf.Models, linked: a.uplink != nil, outbox: a.outbox.Stats(), vision: a.visionStats(), config: a.opt.Settings.report()}
+	f := facts{now: now, started: a.started, cameras: a.conf.Cameras, models: a.conf.Models, linked: a.uplink != nil, outbox: a.outbox.Stats(), vision: a.visionStats(), config: a.opt.Settings.report(), moved: a.moved()}
 	if a.uplink != nil {
 		f.uplink = a.uplink.Stats()
 	}
@@ -205,7 +206,7 @@ func (a *Agent) lookAtUse(now time.Time, f facts) {
 	a.seen.down.take(f.uplink.ReceivedToday)
 	if day := now.UTC().Day(); day != a.seen.day {
 		if a.seen.day != 0 {
-			a.seen.writtenBefore = f.outbox.Written
+			a.seen.writtenBefore, a.seen.movedBefore = f.outbox.Written, f.moved
 		}
 		a.seen.day = day
 	}
@@ -250,7 +251,7 @@ func (a *Agent) health(now message.Stamp, f facts) message.HealthRecord {
 		Stamp: now, State: a.watch.state, Reasons: []string{}, UptimeS: int64(time.Since(a.started).Seconds()), CPU: own.cpu.Seconds() / max(1, time.Since(a.started).Seconds()),
 		RSS:      &message.RSS{Core: own.rss, Vision: f.vision.RSS},
 		DiskFree: diskFree(a.conf.Outbox.Path), Backlog: message.Backlog{Records: total(f.outbox.Records), Bytes: total(f.outbox.Bytes)},
-		Link: message.LinkUse{BytesToday: int64(f.uplink.SentToday + f.uplink.ReceivedToday)}, Written: int64(f.outbox.Written - a.seen.writtenBefore),
+		Link: a.linkUse(f), Written: int64(f.outbox.Written - a.seen.writtenBefore),
 		Vision: message.VisionPart{State: f.vision.State, Restarts: int64(f.vision.Restarts), Last: f.vision.LastReason},
 	}
 	for _, r := range a.watch.reasons {

@@ -200,6 +200,9 @@ func (a *Agent) startUpdates(ctx context.Context, ended chan<- *part) []*part {
 	if a.updates != nil {
 		parts = append(parts, start(ctx, "models", ended, a.updates.models.Run))
 	}
+	if a.updates != nil && a.updates.budget != nil { // it ends after what spends
+		parts = append(parts, start(ctx, "budget of updates", ended, a.updates.budget.Run))
+	}
 	if a.orders == nil {
 		return parts
 	}

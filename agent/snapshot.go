@@ -168,12 +168,12 @@ func (a *Agent) outboxView(f facts) status.Outbox {
 
 func (a *Agent) uplinkView(f facts) status.Uplink {
 	if a.uplink == nil {
-		return status.Uplink{State: "off", Reason: "no broker is configured", Since: a.started}
+		return status.Uplink{State: "off", Reason: "no broker is configured", Since: a.started, Updates: a.budgetState()}
 	}
 	u := f.uplink
 	s := status.Uplink{State: u.State, Reason: u.Reason, Since: u.Since, Broker: redactURL(u.Broker), Session: u.Session, InFlight: u.InFlight, Acked: u.AckedRecords,
 		Resent: u.Resent, Connects: u.Connects, RTTMS: float64(u.RTT) / float64(time.Millisecond),
-		BytesToday: status.Traffic{Up: uint64(u.SentToday), Down: uint64(u.ReceivedToday)}, BytesTotal: status.Traffic{Up: a.seen.up.total, Down: a.seen.down.total}}
+		BytesToday: status.Traffic{Up: uint64(u.SentToday), Down: uint64(u.ReceivedToday)}, BytesTotal: status.Traffic{Up: a.seen.up.total, Down: a.seen.down.total}, Updates: a.budgetState()}
 	if !u.NextRetry.IsZero() {
 		s.RetryInS = max(0, u.NextRetry.Sub(f.now).Seconds())
 	}

@@ -14,6 +14,7 @@ import (
 
 	"heron/inference"
 	"heron/internal/fetch"
+	"heron/sync/budget"
 	"heron/sync/message"
 	"heron/sync/models"
 	"heron/sync/trust"
@@ -25,7 +26,8 @@ import (
 type updates struct {
 	models  *models.Manager
 	meter   *models.Meter
-	fetch   *fetch.Client // nil: only bundles from this device
+	fetch   *fetch.Client  // nil: only bundles from this device
+	budget  *budget.Budget // nil: nothing bounds the transfers
 	byPatch patchCount
 
 	mu       sync.Mutex
@@ -61,7 +63,7 @@ func (a *Agent) buildUpdates() error {
 	for _, m := range a.conf.Models {
 		slots[m.Slot] = m.Bundle
 	}
-	u.models, err = models.New(models.Config{Dir: a.state("models"), Slots: slots, Source: src, Eyes: eyes{a}, Watcher: u.meter, Unsigned: r.Unsigned,
+	u.models, err = models.New(models.Config{Dir: a.state("models"), Slots: slots, Source: src, Eyes: eyes{a}, Watcher: u.meter, Unsigned: r.Unsigned, Busy: a.busy, BusyAtMost: a.conf.Updates.AtMost,
 		Now: src.now, Audit: a.auditModel, Changed: a.changed})
 	if err != nil {
 		return err
@@ -91,7 +93,14 @@ func (a *Agent) buildSource(u *updates) (*source, error) {
 		return nil, problem("repository.url", "%v", err)
 	}
 	hosts := append([]string{at.Scheme + "://" + at.Host}, r.Hosts...)
-	u.fetch, err = fetch.New(fetch.Config{Hosts: hosts, AllowLoopbackHTTP: loopback(at), TLS: fetch.TLSFiles{CA: r.CA, Cert: r.Cert, Key: r.Key}, UserAgent: "heron/" + a.opt.Version, Log: a.log})
+	conf := fetch.Config{Hosts: hosts, AllowLoopbackHTTP: loopback(at), TLS: fetch.TLSFiles{CA: r.CA, Cert: r.Cert, Key: r.Key}, UserAgent: "heron/" + a.opt.Version, Log: a.log}
+	if u.budget, err = a.buildBudget(at); err != nil {
+		return nil, err
+	}
+	if u.budget != nil {
+		conf.Budget = u.budget
+	}
+	u.fetch, err = fetch.New(conf)
 	if err != nil {
 		return nil, fmt.Errorf("repository: %w", err)
 	}

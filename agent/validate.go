@@ -34,7 +34,7 @@ const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
 
 // Validate returns the first problem found, as a *Problem, or nil. Call Defaults first.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkRepository, c.checkBoard, c.checkStatus, c.checkAdapters} {
+	for _, check := range []func() error{c.checkDevice, c.checkCameras, c.checkModels, c.checkEvents, c.checkOutbox, c.checkUplink, c.checkVision, c.checkRepository, c.checkUpdates, c.checkBoard, c.checkStatus, c.checkAdapters} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"heron/agent"
+	"heron/agent/status"
+	allowance "heron/sync/budget"
 	"heron/sync/models"
 )
 
@@ -193,6 +195,9 @@ func modelsText(all *agent.ControlModels) string {
 			}
 		}
 	}
+	if all.Budget != nil {
+		row("updates", "%s", spentText(all.Budget))
+	}
 	if !all.HoldUntil.IsZero() {
 		row("hold", "until %s; heron model release ends it", all.HoldUntil.Local().Format(time.DateTime))
 	}
@@ -200,6 +205,32 @@ func modelsText(all *agent.ControlModels) string {
 		return err.Error()
 	}
 	return b.String()
+}
+
+// spentText is what updates cost, and over which link they come.
+func spentText(b *status.Budget) string {
+	var said []string
+	for _, p := range []struct {
+		spent, most int64
+		when        string
+	}{{b.Day, b.PerDay, "today"}, {b.Month, b.PerMonth, "this month"}} {
+		if p.most > 0 {
+			said = append(said, fmt.Sprintf("%s of %s %s", allowance.Amount(p.spent), allowance.Amount(p.most), p.when))
+		}
+	}
+	if b.Link != "" {
+		said = append(said, "over "+b.Link)
+	}
+	if b.Metered {
+		said = append(said, "which is metered")
+	}
+	if b.Trouble != "" {
+		said = append(said, b.Trouble)
+	}
+	if len(said) == 0 {
+		return "no bound but the rate"
+	}
+	return strings.Join(said, ", ")
 }
 
 func bundleText(m *models.Bundle) string {

@@ -30,6 +30,7 @@ type shelf struct {
 
 	mu     sync.Mutex
 	asked  map[string]int64            // bytes of bodies by the end of the path
+	ranges []string                    // that were asked for, of archives
 	tamper func(path string, b []byte) // nil: nothing is changed
 }
 
@@ -78,6 +79,9 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.tamper != nil {
 		s.tamper(r.URL.Path, b)
 	}
+	if strings.HasPrefix(r.URL.Path, "/targets/") && r.Header.Get("Range") != "" {
+		s.ranges = append(s.ranges, r.Header.Get("Range"))
+	}
 	s.mu.Unlock()
 	c := &counting{ResponseWriter: w}
 	http.ServeContent(c, r, "", time.Unix(1, 0), bytes.NewReader(b))
@@ -118,14 +122,20 @@ func (s *shelf) publish(t *testing.T, version string, weights []byte) (whole int
 	return info.Size(), s.repo(t, "add", s.archive(version))
 }
 
-// wish asks the device for a version, and waits until it is confirmed.
-func (s *shelf) wish(t *testing.T, rev int64, version string) {
+// ask has the device want a version.
+func (s *shelf) ask(t *testing.T, rev int64, version string) {
 	t.Helper()
 	b, err := json.Marshal(message.Desired{V: 1, Rev: rev, IssuedAt: time.Now().UTC(), IssuedBy: "anna", Models: []message.DesiredModel{{Slot: "main", Target: "bottles/" + version}}})
 	must(t, err)
 	if tk := s.client.Publish("heron/v1/test/dev-1/desired", 1, true, b); !tk.WaitTimeout(10*time.Second) || tk.Error() != nil {
 		t.Fatal(tk.Error())
 	}
+}
+
+// wish asks the device for a version, and waits until it is confirmed.
+func (s *shelf) wish(t *testing.T, rev int64, version string) {
+	t.Helper()
+	s.ask(t, rev, version)
 	s.until(t, version+" is confirmed", func(p *status.Snapshot) bool {
 		for _, m := range p.Models {
 			if u := m.Update; m.Version == version && u != nil && u.Target == "bottles/"+version && u.Step == message.StepConfirmed {

@@ -221,7 +221,25 @@ func (m *metrics) uplink(u *Uplink) {
 	m.counter("heron_uplink_resent_total", "Records sent more than once.", float64(u.Resent))
 	m.counter("heron_uplink_connects_total", "Connections made to the broker.", float64(u.Connects))
 	m.gauge("heron_uplink_in_flight", "Messages sent and not yet acknowledged.", float64(u.InFlight))
+	m.updates(u.Updates)
 	m.gauge("heron_uplink_rtt_seconds", "Recent time from sending a message to its acknowledgement.", u.RTTMS/1000)
+}
+
+// updates tells what new models cost; without a budget there is nothing to tell.
+func (m *metrics) updates(b *Budget) {
+	if b == nil {
+		return
+	}
+	for _, p := range []struct {
+		period      string
+		spent, most int64
+	}{{"day", b.Day, b.PerDay}, {"month", b.Month, b.PerMonth}} {
+		if p.most > 0 {
+			m.gauge("heron_updates_budget_bytes", "Bytes that updates may cost in a period; absent where there is no bound.", float64(p.most), "period", p.period)
+			m.gauge("heron_updates_spent_bytes", "Of them spent in the present period.", float64(p.spent), "period", p.period)
+		}
+	}
+	m.oneOf("heron_updates_waiting", "Whether an update waits (1), by what it waits for.", "reason", b.Code, "day", "month", "metered", "clock", "ledger")
 }
 
 // live counts what was made for viewers and sent to them; pictures of /snapshot are apart.

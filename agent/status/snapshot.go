@@ -233,6 +233,20 @@ type Uplink struct {
 	BytesTotal Traffic   `json:"bytes_total"` // since start
 	RTTMS      float64   `json:"rtt_ms"`      // publish to PUBACK, recent
 	RetryInS   float64   `json:"retry_in_s,omitempty"`
+	Updates    *Budget   `json:"updates,omitempty"` // nil: nothing bounds what they cost
+}
+
+// Budget is what updates have cost, and why they wait. Day and month are those of the device's own time zone.
+type Budget struct {
+	Day      int64  `json:"day"`       // bytes
+	PerDay   int64  `json:"per_day"`   // 0: no bound
+	Month    int64  `json:"month"`     // bytes
+	PerMonth int64  `json:"per_month"` // 0: no bound
+	Link     string `json:"link,omitempty"`
+	Metered  bool   `json:"metered"`           // the link is
+	Code     string `json:"code,omitempty"`    // day, month, metered, clock, ledger: why files wait; empty: they do not
+	Why      string `json:"why,omitempty"`     // the same for people
+	Trouble  string `json:"trouble,omitempty"` // with the file that the sums are in
 }
 
 // Traffic is bytes on the link each way.

@@ -215,10 +215,11 @@ type Backlog struct {
 	OldestS int64 `json:"oldest_s"`
 }
 
-// LinkUse is what the link carried since midnight UTC.
+// LinkUse is what the link carried since midnight UTC, and what updates may cost in a day of the device's own time zone.
 type LinkUse struct {
 	BytesToday int64 `json:"bytes_today"`
-	Budget     int64 `json:"budget,omitempty"`
+	Budget     int64 `json:"budget,omitempty"`        // of updates, a day
+	Updates    int64 `json:"updates_today,omitempty"` // of it spent
 }
 
 // VisionPart is how heron-vision fares.

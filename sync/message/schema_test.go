@@ -44,7 +44,7 @@ func samples() map[Stream][]Record {
 			RollupRecord{Stamp: at, Camera: "front", Model: "bottles@1.4.2#9f86d0", Engine: "onnx", From: at.T, To: later},
 		},
 		Health: {
-			HealthRecord{Stamp: at, State: "degraded", Reasons: []string{"link-down"}, UptimeS: 3600, CPU: 0.8765, RSS: &RSS{20 << 20, 90 << 20}, TempC: ptr(61.25), Throttled: ptr(true), UnderVoltage: ptr(false), DiskFree: 12 << 30, Backlog: Backlog{1200, 34567, 60}, Link: LinkUse{123456, 50 << 20}, Written: 4 << 20, Vision: VisionPart{"ok", 1, "stalled"}},
+			HealthRecord{Stamp: at, State: "degraded", Reasons: []string{"link-down"}, UptimeS: 3600, CPU: 0.8765, RSS: &RSS{20 << 20, 90 << 20}, TempC: ptr(61.25), Throttled: ptr(true), UnderVoltage: ptr(false), DiskFree: 12 << 30, Backlog: Backlog{1200, 34567, 60}, Link: LinkUse{123456, 50 << 20, 12 << 20}, Written: 4 << 20, Vision: VisionPart{"ok", 1, "stalled"}},
 			HealthRecord{Stamp: at, State: "ok", Vision: VisionPart{State: "ok"}},
 		},
 		Audit: {

@@ -119,7 +119,7 @@ func TestDiagOfARunningService(t *testing.T) {
 		Files []diag.Entry
 	}
 	if err := json.Unmarshal([]byte(out), &listed); err != nil || !listed.Live || len(listed.Files) != len(members) || listed.Bytes == 0 {
-		t.Errorf("%v, %+v", err, listed)
+		t.Errorf("%v, %+v, %s", err, listed, members["service.txt"])
 	}
 	for name, want := range map[string]string{
 		"status.json": `"inferred"`, "config.yaml": "password_file: ", "metrics.txt": "heron_", "accel.json": `"scripted"`, "cameras.json": `"gate"`, "outbox.json": `"Commits"`,

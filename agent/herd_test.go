@@ -177,8 +177,8 @@ func (h *herd) publish(version, way string) {
 	h.digests["bottles/"+version] = hex.EncodeToString(sum[:])
 }
 
-// start puts a device to work, as Run does, but for heron-vision and the page.
-func (h *herd) start(id string) {
+// build makes a device as New does, but for heron-vision and the page. Nothing runs yet.
+func (h *herd) build(id string) *member {
 	h.t.Helper()
 	conf := Config{Device: Device{Group: herdGroup, ID: id}, Models: []Model{{Bundle: filepath.Join(h.dir, "bottles-1.0.0.tar.zst")}},
 		Outbox: Outbox{Path: filepath.Join(h.dir, id, "outbox.db"), MaxSize: 16 << 20}, Uplink: Uplink{Broker: h.broker}, Vision: Vision{Command: os.Args[0]},
@@ -191,6 +191,14 @@ func (h *herd) start(id string) {
 			h.t.Fatal(err)
 		}
 	}
+	return m
+}
+
+// start puts a device to work.
+func (h *herd) start(id string) {
+	h.t.Helper()
+	m := h.build(id)
+	a := m.a
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{"outbox": a.outbox.Run, "uplink": a.uplink.Run, "models": a.updates.models.Run, "wishes": a.reconcile, "commands": a.orders.commands.Run} {

@@ -16,6 +16,7 @@ import (
 	"heron/sync/fleet"
 	"heron/sync/message"
 	"heron/sync/models"
+	"heron/sync/uplink"
 )
 
 var errLidClosed = errors.New("the laptop was closed")
@@ -109,6 +110,32 @@ func herdStory(t *testing.T, n int, shadow, probation time.Duration) {
 	back := h.takenBackByDevices("bottles/1.3.0", h.terms("bottles/1.3.0", 2, 0, time.Second, 20, 100))
 	h.figures(n, refused, confirmed, back)
 	t.Logf("%d devices, all of it: %.1f s", n, time.Since(began).Seconds())
+}
+
+// A rev is answered when it was acted upon, and a step is told of the target that it belongs to: a manager goes by both.
+func TestOnlyWhatWasActedUponIsAnswered(t *testing.T) {
+	t.Parallel()
+	h := newHerd(t)
+	h.pack("1.0.0", "good")
+	h.publish("1.1.0", "good")
+	a := h.build("dev-1").a
+	if a.orders.ready() {
+		t.Error("it reports before it has decided anything")
+	}
+	a.handle(uplink.Message{Topic: "_all/desired", Payload: []byte(`{"v":1,"rev":7,"models":[{"slot":"main","target":"bottles/1.1.0","rollout":{"percent":100}}]}`)})
+	if r := a.reported(); r.GroupRev != 0 || r.Slots[0].Target != "" {
+		t.Errorf("answered before it was acted upon: %+v", r)
+	}
+	a.offerAll(time.Now()) // nobody has taken the wish up yet: models do not run
+	r := a.reported()
+	if s := r.Slots[0]; r.GroupRev != 7 || s.Target != "bottles/1.1.0" || s.Step != message.StepOffered {
+		t.Errorf("acted upon: rev %d, %+v", r.GroupRev, s)
+	}
+	a.handle(uplink.Message{Topic: "_all/desired", Payload: []byte(`{"v":1,"rev":8,"models":[{"slot":"main","target":"bottles/1.1.0","rollout":{"percent":0}}]}`)})
+	a.offerAll(time.Now())
+	if s := a.reported().Slots[0]; s.Step != message.StepWaiting || s.Decision != desired.NotSelected {
+		t.Errorf("not for this one: %+v", s)
+	}
 }
 
 // inWaves: each wave reaches exactly those whom percentage and salt draw; the lid is closed in the second one, and another laptop goes on.

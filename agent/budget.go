@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml/ast"
+
 	"heron/agent/status"
 	"heron/internal/fetch"
 	"heron/sync/budget"
@@ -44,16 +46,13 @@ type MeteredLinks struct {
 // Rate is an amount a second, written as 2MiB/s.
 type Rate int64
 
-// UnmarshalYAML reads an amount, with or without /s.
-func (r *Rate) UnmarshalYAML(unmarshal func(any) error) error {
-	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
-	}
-	amount, ok := strings.CutSuffix(text, "/s")
-	var b Bytes
-	if err := b.UnmarshalYAML(func(v any) error { *v.(*string) = amount; return nil }); err != nil || !ok && text != "0" {
-		return fmt.Errorf("%q is no rate, expected for example 2MiB/s", text)
+// UnmarshalYAML reads an amount with /s.
+func (r *Rate) UnmarshalYAML(n ast.Node) error {
+	text := scalar(n)
+	amount, per := strings.CutSuffix(text, "/s")
+	b, ok := parseBytes(amount)
+	if !ok || !per && b != 0 {
+		return misread(n, "%q is no rate, expected for example 2MiB/s", text)
 	}
 	*r = Rate(b)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"heron/agent/events"
 	"heron/camera"
@@ -193,24 +194,43 @@ var units = []struct {
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
 
 // UnmarshalYAML reads a number with a unit.
-func (b *Bytes) UnmarshalYAML(unmarshal func(any) error) error {
-	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
+func (b *Bytes) UnmarshalYAML(n ast.Node) error {
+	text := scalar(n)
+	v, ok := parseBytes(text)
+	if !ok {
+		return misread(n, "%q is no amount of bytes, expected for example 512MiB", text)
 	}
+	*b = v
+	return nil
+}
+
+func parseBytes(text string) (Bytes, bool) {
 	for _, u := range units {
 		number, ok := strings.CutSuffix(text, u.name)
 		if !ok {
 			continue
 		}
 		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || !(v >= 0) || v*float64(u.size) > 1<<60 {
-			break
-		}
-		*b = Bytes(v * float64(u.size))
-		return nil
+		return Bytes(v * float64(u.size)), err == nil && v >= 0 && v*float64(u.size) <= 1<<60
 	}
-	return fmt.Errorf("%q is no amount of bytes, expected for example 512MiB", text)
+	return 0, false
+}
+
+// scalar is the text of a value; what is no single value has none.
+func scalar(n ast.Node) (text string) {
+	if yaml.NodeToValue(n, &text) != nil {
+		return n.String()
+	}
+	return text
+}
+
+// misread is an error at a place of the file, by its path, line and column.
+func misread(n ast.Node, format string, args ...any) error {
+	path := strings.TrimPrefix(strings.TrimPrefix(n.GetPath(), "$"), ".")
+	if path != "" {
+		path += ": "
+	}
+	return &yaml.SyntaxError{Message: path + fmt.Sprintf(format, args...), Token: n.GetToken()}
 }
 
 // MarshalYAML writes the largest binary unit that divides the amount.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -11,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"heron/agent"
+	"heron/agent/diag"
+	"heron/agent/status"
 	"heron/demo"
 	"heron/vision"
 )
@@ -47,11 +50,14 @@ func (a *app) demo(ctx context.Context, o demo.Options) error {
 	return nil
 }
 
-// demoAgent is the real service, configured for the demo.
+// demoAgent is the real service, configured for the demo: a restart or a change of settings from afar makes a new Agent of it, as in the service.
 type demoAgent struct {
-	*agent.Agent
+	opt     agent.Options
+	now     atomic.Pointer[agent.Agent]
 	results atomic.Uint64
 	page    string
+
+	dropped, restarts atomic.Uint64 // of those before
 }
 
 func newDemoAgent(w demo.Wiring) (*demoAgent, error) {
@@ -70,25 +76,48 @@ func newDemoAgent(w demo.Wiring) (*demoAgent, error) {
 		return nil, err
 	}
 	d := &demoAgent{page: "http://" + w.Listen + "/"}
-	var err error
-	log, _ := newLog(agent.Log{Format: "text"}, w.Log)
-	d.Agent, err = agent.New(conf, agent.Options{Version: Version(), Log: log, Observe: func(vision.Observation) { d.results.Add(1) }})
+	log, level := newLog(agent.Log{Format: "text"}, w.Log)
+	recent := &diag.Ring{}
+	settings, err := agent.OpenSettings(conf, log, 0)
+	if err != nil {
+		return nil, err
+	}
+	d.opt = agent.Options{Version: Version(), Log: slog.New(recent.Keep(log.Handler())), Level: level, Recent: recent, Settings: settings,
+		Observe: func(vision.Observation) { d.results.Add(1) }}
+	first, err := agent.New(settings.Config(), d.opt)
+	d.now.Store(first)
 	return d, err
+}
+
+// Run runs one Agent after the other.
+func (d *demoAgent) Run(ctx context.Context) error {
+	return inTurn(ctx, d.now.Load(), d.opt, func(next *agent.Agent) {
+		if last := d.now.Swap(next); last != next {
+			s := last.Snapshot()
+			d.dropped.Add(lostRecords(&s))
+			d.restarts.Add(s.Vision.Restarts)
+		}
+	})
+}
+
+func lostRecords(s *status.Snapshot) (n uint64) {
+	for _, k := range s.Outbox.Dropped {
+		n += k
+	}
+	return n
 }
 
 // View is the service's snapshot in the demo's words.
 func (d *demoAgent) View() demo.View {
-	s := d.Snapshot()
+	s := d.now.Load().Snapshot()
 	v := demo.View{
 		State: s.State, Engine: s.Engine, Results: d.results.Load(), Backlog: s.Outbox.Records, Bytes: s.Outbox.Bytes, Link: s.Uplink.State,
-		Vision: s.Vision.State, Restarts: s.Vision.Restarts, Cause: s.Vision.LastReason, Page: d.page,
+		Vision: s.Vision.State, Restarts: d.restarts.Load() + s.Vision.Restarts, Cause: s.Vision.LastReason, Page: d.page,
 	}
 	for _, r := range s.Reasons {
 		v.Reasons = append(v.Reasons, r.Text)
 	}
-	for _, n := range s.Outbox.Dropped {
-		v.Dropped += n
-	}
+	v.Dropped = d.dropped.Load() + lostRecords(&s)
 	if len(s.Models) > 0 {
 		v.Model = s.Models[0].Name + " " + s.Models[0].Version
 	}
@@ -107,7 +136,7 @@ func (d *demoAgent) View() demo.View {
 
 // KillVision kills the present heron-vision, as a fault would.
 func (d *demoAgent) KillVision() error {
-	pid := d.Snapshot().Vision.PID
+	pid := d.now.Load().Snapshot().Vision.PID
 	if pid <= 0 {
 		return fmt.Errorf("there is no heron-vision at this moment")
 	}

@@ -28,16 +28,21 @@ type office struct {
 
 func newOffice(t *testing.T, url string) *office {
 	t.Helper()
+	return newOfficeFor(t, url, "test/dev-1")
+}
+
+func newOfficeFor(t *testing.T, url, device string) *office {
+	t.Helper()
 	o := &office{t: t, client: paho.NewClient(paho.NewClientOptions().AddBroker(strings.Replace(url, "mqtt:", "tcp:", 1)).SetClientID("office"))}
 	o.wait(o.client.Connect())
 	t.Cleanup(func() { o.client.Disconnect(10) })
-	o.wait(o.client.Subscribe("heron/v1/test/dev-1/reported", 1, func(_ paho.Client, m paho.Message) {
+	o.wait(o.client.Subscribe("heron/v1/"+device+"/reported", 1, func(_ paho.Client, m paho.Message) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.reported = message.Reported{}
 		_ = json.Unmarshal(m.Payload(), &o.reported)
 	}))
-	o.wait(o.client.Subscribe("heron/v1/test/dev-1/+/audit", 1, func(_ paho.Client, m paho.Message) {
+	o.wait(o.client.Subscribe("heron/v1/"+device+"/+/audit", 1, func(_ paho.Client, m paho.Message) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.audit = append(o.audit, string(m.Payload()))

@@ -43,14 +43,24 @@ func serve(ctx context.Context, conf agent.Config, opt agent.Options, probation 
 		return err
 	}
 	opt.Settings = settings
+	first, err := agent.New(settings.Config(), opt)
+	if err != nil {
+		return err
+	}
+	return inTurn(ctx, first, opt, func(*agent.Agent) {})
+}
+
+// inTurn runs ag and, for as long as one asks for it, the next. It tells of each before it runs.
+func inTurn(ctx context.Context, ag *agent.Agent, opt agent.Options, present func(*agent.Agent)) error {
 	for {
-		ag, err := agent.New(settings.Config(), opt)
-		if err != nil {
-			return err
-		}
-		if err = ag.Run(ctx); !errors.Is(err, agent.ErrRestart) {
+		present(ag)
+		err := ag.Run(ctx)
+		if !errors.Is(err, agent.ErrRestart) {
 			return err
 		}
 		opt.Log.Info("starting anew, as it was asked for")
+		if ag, err = agent.New(opt.Settings.Config(), opt); err != nil {
+			return err
+		}
 	}
 }

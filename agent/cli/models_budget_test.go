@@ -51,14 +51,23 @@ func TestADownloadOnABudget(t *testing.T) {
 	b, err := os.ReadFile(s.conf)
 	must(t, err)
 	base := string(b)
-	s.configure(t, base, "updates: {budget: {per_day: 1MiB, per_month: 1GiB}, defer_while: busy}\n")
+	s.configure(t, base, "updates: {metered: {links: [\"*\"]}}\n") // whatever the way to this machine is called
 	service := s.start(t)
 	s.until(t, "classifies and is online", func(p *status.Snapshot) bool { return classifying(p) && p.Uplink.State == "online" })
 	s.ask(t, 1, "1.1.0")
+	all := s.list(t, "the link is metered", func(all *agent.ControlModels) bool { return strings.HasPrefix(all.Slots[0].Deferred, "link ") })
+	if b := all.Budget; b.Code != "metered" || !b.Metered || b.Link == "" || s.served(".1.1.0") != 0 {
+		t.Errorf("%+v, %d bytes served", b, s.served(".1.1.0"))
+	}
+	if code := service.end(t, syscall.SIGTERM); code != exitOK {
+		t.Errorf("ended with %d", code)
+	}
+	s.configure(t, base, "updates: {budget: {per_day: 1MiB, per_month: 1GiB}, defer_while: busy}\n")
+	service = s.start(t)
 
 	const why = "the day's budget of 1 MiB is spent; goes on "
 	paused := func(all *agent.ControlModels) bool { return strings.HasPrefix(all.Slots[0].Deferred, why) }
-	all := s.list(t, "it pauses", paused)
+	all = s.list(t, "it pauses", paused)
 	slot, spent := all.Slots[0], all.Budget
 	if slot.Percent < 10 || slot.Percent > 30 || slot.Error != "" || slot.Target != "bottles/1.1.0" || spent == nil || spent.Code != "day" || spent.Day > 1<<20 || spent.Day < 800<<10 || spent.Month != spent.Day {
 		t.Errorf("%+v, %+v", slot, spent)

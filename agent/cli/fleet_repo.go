@@ -223,8 +223,11 @@ func (a *app) printRepo(f *repoFlags, res repo.Result) error {
 	case res.Note != "":
 		fmt.Fprintln(w, res.Note)
 	case res.Published:
-		fmt.Fprintf(w, "published in %s; upload metadata/timestamp.json last\n", filepath.Join(f.dir, "public"))
-	case !res.DryRun:
+		fmt.Fprintf(w, "published in %s; upload metadata/timestamp.json after the rest, and a new root after that\n", filepath.Join(f.dir, "public"))
+	case res.DryRun:
+	case len(res.Missing) > 0 && (res.Missing[0].Role == "snapshot" || res.Missing[0].Role == "timestamp"):
+		fmt.Fprintln(w, "staged, with all signatures that people give; it becomes public where those keys are: carry staged/ there, and run: heron fleet repo sign")
+	default:
 		fmt.Fprintln(w, "staged; nothing is public yet. The other key holders run: heron fleet repo sign --key FILE")
 	}
 	_, err := io.WriteString(a.out, w.String())

@@ -178,6 +178,7 @@ func (r *Repo) Sign() (Result, error) {
 		}
 		return res, r.dropStaged()
 	}
+	c.result.Notes = r.describe(c, s)
 	return r.finish(c, true)
 }
 

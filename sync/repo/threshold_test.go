@@ -102,12 +102,13 @@ func TestTwoPeopleOnTwoMachinesSignOneChange(t *testing.T) {
 		order func(r *Repo) (Result, error)
 		role  string // that waits for Bob
 		bob   []string
+		told  string // to Bob, before he signs
 	}{
-		{"root", func(r *Repo) (Result, error) { return r.Rotate("timestamp", Rotation{}) }, "root", []string{"root-2"}},
-		{"targets", func(r *Repo) (Result, error) { return r.Refresh([]string{"targets"}) }, "targets", []string{"targets-2"}},
-		{"a family", func(r *Repo) (Result, error) { return r.Add(bundle(t, "two"), "bottles/2", nil) }, "bottles", []string{"bottles-2"}},
-		{"a new family", func(r *Repo) (Result, error) { return r.Add(bundle(t, "can"), "cans/1", nil) }, "targets", []string{"targets-2"}},
-		{"targets by a new root", func(r *Repo) (Result, error) { return r.Rotate("targets", Rotation{Add: true}) }, "root", []string{"root-2", "targets-2"}},
+		{"root", func(r *Repo) (Result, error) { return r.Rotate("timestamp", Rotation{}) }, "root", []string{"root-2"}, "root 2: timestamp gets the key timestamp-2 ("},
+		{"targets", func(r *Repo) (Result, error) { return r.Refresh([]string{"targets"}) }, "targets", []string{"targets-2"}, "targets 4: good until "},
+		{"a family", func(r *Repo) (Result, error) { return r.Add(bundle(t, "two"), "bottles/2", nil) }, "bottles", []string{"bottles-2"}, "bottles 3: bottles/2, 3 bytes, SHA-256 3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"},
+		{"a new family", func(r *Repo) (Result, error) { return r.Add(bundle(t, "can"), "cans/1", nil) }, "targets", []string{"targets-2"}, "targets 4: new family cans, for cans/*"},
+		{"targets by a new root", func(r *Repo) (Result, error) { return r.Rotate("targets", Rotation{Add: true}) }, "root", []string{"root-2", "targets-2"}, "root 2: targets gets the key targets-3 ("},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := shared(t)
@@ -124,6 +125,15 @@ func TestTwoPeopleOnTwoMachinesSignOneChange(t *testing.T) {
 			for _, name := range c.bob {
 				conf.Keys = append(conf.Keys, filepath.Join(bob, "stick", name+".key"))
 			}
+			conf.DryRun = true
+			dry := opened(t, conf)
+			if res, err = dry.Sign(); err != nil || !strings.Contains(strings.Join(res.Notes, "\n"), c.told) {
+				t.Errorf("Bob was told %q, %v", res.Notes, err)
+			}
+			if err := dry.Close(); err != nil {
+				t.Fatal(err)
+			}
+			conf.DryRun = false
 			res, err = opened(t, conf).Sign()
 			if err != nil || res.Published || len(res.Missing) != 2 || res.Missing[0].Role != "snapshot" || res.Missing[1].Role != "timestamp" {
 				t.Fatalf("Bob: %+v, %v", res, err)
@@ -132,7 +142,7 @@ func TestTwoPeopleOnTwoMachinesSignOneChange(t *testing.T) {
 				t.Error("something is public already")
 			}
 			carry(t, bob, alice, stagedDir)
-			if res, err = r.Sign(); err != nil || !res.Published || len(res.Notes) > 0 {
+			if res, err = r.Sign(); err != nil || !res.Published || strings.Contains(strings.Join(res.Notes, "\n"), "old key") {
 				t.Fatalf("Alice: %+v, %v", res, err)
 			}
 			s, err := r.published()

@@ -23,6 +23,7 @@ type device struct {
 	boots  int
 	synced bool
 	link   string
+	since  time.Time // from then on mono goes by itself; zero: it does not
 	b      *Budget
 }
 
@@ -48,12 +49,19 @@ func newDevice(t testing.TB, cfg Config) *device {
 func (d *device) kill() {
 	d.t.Helper()
 	c := d.cfg
-	c.Clock = Clock{Now: func() time.Time { return d.wall }, Synced: func() bool { return d.synced }, Mono: func() time.Duration { return d.mono }, Boot: fmt.Sprint("boot", d.boots)}
+	c.Clock = Clock{Now: func() time.Time { return d.wall }, Synced: func() bool { return d.synced }, Mono: d.now, Boot: fmt.Sprint("boot", d.boots)}
 	b, err := New(c)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	d.b = b
+}
+
+func (d *device) now() time.Duration {
+	if d.since.IsZero() {
+		return d.mono
+	}
+	return d.mono + time.Since(d.since)
 }
 
 func (d *device) end() { d.b.keep(true); d.kill() }

@@ -169,7 +169,9 @@ func (a *app) pushDevice(ctx context.Context, f *pushFlags, m *fleet.Manager, in
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	last := ""
+	last, patience := "", 15*time.Second
+	again := time.NewTimer(patience)
+	defer again.Stop()
 	for {
 		d, err := inv.Find(group, f.device)
 		if err != nil {
@@ -191,6 +193,12 @@ func (a *app) pushDevice(ctx context.Context, f *pushFlags, m *fleet.Manager, in
 		}
 		select {
 		case <-inv.Changes():
+		case <-again.C:
+			if rev, err = m.PushAgain(ctx, f.device, f.slot, f.model, f.plan, rev); err != nil {
+				return err
+			}
+			patience = min(2*patience, 5*time.Minute)
+			again.Reset(patience)
 		case <-ctx.Done():
 			return fmt.Errorf("no outcome within %v; the document stays: heron fleet show %s", f.timeout, f.device)
 		}

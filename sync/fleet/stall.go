@@ -54,3 +54,14 @@ func (m *Manager) lookAgain(ctx context.Context, s *stall) error {
 	}
 	return m.ensureDesired(ctx)
 }
+
+// PushAgain is for when nothing is heard of rev of a device's own document: the broker is asked for what it has kept, and a device that is
+// online and has not answered is told again, under a new rev. It returns the one that counts.
+func (m *Manager) PushAgain(ctx context.Context, id, slot, to string, p Plan, rev int64) (int64, error) {
+	_ = m.link.Refresh(ctx) // a lost connection is healed elsewhere
+	d, err := m.inv.Find(m.group, id)
+	if err != nil || !d.Online() || DeviceFate(d, slot, rev).Outcome != Unanswered {
+		return rev, err
+	}
+	return m.PushDevice(ctx, id, slot, to, p)
+}

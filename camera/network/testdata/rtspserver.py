@@ -12,7 +12,7 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
 CODECS = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bframes=0 ! rtph264pay name=pay0 config-interval=1",
-    "openh264": "openh264enc gop-size=25 ! h264parse ! rtph264pay name=pay0 config-interval=1",
+    "openh264": "openh264enc gop-size=25 bitrate=2000000 ! h264parse ! rtph264pay name=pay0 config-interval=1",
     "jpeg": "jpegenc ! rtpjpegpay name=pay0",
     "vp8": "vp8enc deadline=1 keyframe-max-dist=25 ! rtpvp8pay name=pay0",
     "theora": "theoraenc ! rtptheorapay name=pay0",

@@ -66,7 +66,9 @@ func assessEngines(f facts) (out []reason) {
 		}
 		in := ""
 		if i := slices.IndexFunc(f.vision.Slots, func(b vision.SlotStats) bool { return b.Slot == s.Slot }); i >= 0 && f.vision.Slots[i].Engine != "" {
-			in = " runs on " + inference.Choice(f.vision.Slots[i].Engine, f.vision.Slots[i].Device) + ","
+			if on := inference.Choice(f.vision.Slots[i].Engine, f.vision.Slots[i].Device); on != s.Engine { // else it did until now
+				in = " runs on " + on + ","
+			}
 		}
 		out = append(out, reason{Code: "engine-fallback", Camera: s.Slot + "/" + s.Engine, Severity: "warning", NextStep: s.NextStep,
 			Text: fmt.Sprintf("model slot %s%s not on %s: %s", s.Slot, in, s.Engine, s.Reason)})

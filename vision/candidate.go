@@ -141,7 +141,7 @@ func (s *session) onPromoted(m *promoted) error {
 			return badf("a candidate of slot %.40q was promoted, which was not staged", m.Slot)
 		}
 		slot.earlier = [2]string{slot.model, slot.engine}
-		slot.model, slot.engine, slot.choice = m.Model, m.Engine, cmp.Or(m.Choice, m.Engine)
+		slot.model, slot.engine, slot.choice, slot.on = m.Model, m.Engine, cmp.Or(m.Choice, m.Engine), inference.Choice(m.Engine, m.Device)
 		slot.loaded, slot.settled, slot.accelerated = true, true, onAccelerator(m.Device)
 		delete(s.c.refused, m.Slot)
 		delete(s.c.candidates, m.Slot)

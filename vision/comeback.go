@@ -33,6 +33,10 @@ func (s *session) tryEngines(ctx context.Context, now time.Time) {
 		if d := p.due(now); d != nil && s.trial == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			s.trial = &trial{slot.Slot, d.Engine, cancel, make(chan error, 1)}
+			if s.shares(slot.Slot, d.Engine) {
+				s.trial.done <- nil
+				continue
+			}
 			go func(t *trial, slot SlotConfig) {
 				slot.Engines = []string{t.engine}
 				_, err := Try(ctx, c.cfg, slot)
@@ -40,6 +44,17 @@ func (s *session) tryEngines(ctx context.Context, now time.Time) {
 			}(s.trial, slot)
 		}
 	}
+}
+
+// shares says whether another slot is at work on the very engine that this one has lost. A trial could not have that device, and what it would
+// find out is known: it works. Client.mu is held.
+func (s *session) shares(slot, choice string) bool {
+	for name, p := range s.slots {
+		if name != slot && p.loaded && p.accelerated && (p.choice == choice || p.on == choice) {
+			return true
+		}
+	}
+	return false
 }
 
 // tried is the end of a trial: nil when it failed, and the engine waits for the next one.

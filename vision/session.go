@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"heron/inference"
 )
 
 // session is one connection: one heron-vision process from its start to its end. Fields below mu belong to Client.mu.
@@ -48,6 +50,7 @@ type slotProgress struct {
 	loaded        bool
 	model, engine string
 	choice        string // engine as the slot's order has it, its device included where one was asked for
+	on            string // … and as an order has it that asks for the device in use
 	accelerated   bool
 	earlier       [2]string // model and engine before a promotion: an observation of theirs may still be on its way
 	firstObs      time.Time
@@ -326,7 +329,7 @@ func (s *session) onLoaded(l *loaded) error {
 	s.c.change(func() {
 		now := time.Now()
 		slot.loaded, slot.model, slot.engine, slot.choice, slot.settled = true, l.Model, l.Engine, l.choice(), true
-		slot.accelerated = onAccelerator(l.Device)
+		slot.on, slot.accelerated = inference.Choice(l.Engine, l.Device), onAccelerator(l.Device)
 		delete(s.c.refused, l.Slot)
 		s.c.courses[l.Slot].loaded(l, now, s.c.cfg.EngineRetry)
 		s.loading, s.engine, s.progress = "", "", now

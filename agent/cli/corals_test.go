@@ -137,6 +137,24 @@ func TestAnyStickIsAFreeOne(t *testing.T) {
 	c.slots("edgetpu:usb:2-2", "edgetpu:usb:2-2")
 }
 
+// TestSlotComesBackToASharedStick: a glitch that only one of two slots on a stick has met. No trial can have the stick, since the other slot has it.
+func TestSlotComesBackToASharedStick(t *testing.T) {
+	for _, order := range []string{"edgetpu:usb:2-1", "edgetpu"} {
+		t.Run(order, func(t *testing.T) {
+			c := newCorals(t)
+			c.pull("2-2", "gone")
+			c.write(t, "heron.yaml", strings.NewReplacer("edgetpu:usb:2-1", order, `"edgetpu:usb:2-2"`, order).Replace(c.text()))
+			c.start(t)
+			c.slots("edgetpu:usb:2-1", "edgetpu:usb:2-1")
+			c.does("gone", "2-1")
+			c.until(t, "a loss", func(s *status.Snapshot) bool { return s.Vision.Fallbacks > 0 })
+			c.does("ok", "2-1")
+			c.until(t, "the way back", func(s *status.Snapshot) bool { return s.Vision.Returns > 0 })
+			c.slots("edgetpu:usb:2-1", "edgetpu:usb:2-1")
+		})
+	}
+}
+
 // TestStickByName: heron classify and heron accel bench on one of two sticks, one that somebody else has, and one that is not there.
 func TestStickByName(t *testing.T) {
 	c := newCorals(t)

@@ -5,22 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
-
-// set is one consistent whole of trusted metadata.
-type set struct {
-	now       time.Time
-	root      *metadata.Metadata[metadata.RootType]
-	timestamp *metadata.Metadata[metadata.TimestampType]
-	snapshot  *metadata.Metadata[metadata.SnapshotType]
-	targets   map[string]*metadata.Metadata[metadata.TargetsType] // by role name
-}
 
 // walk is the update workflow of the specification's chapter 5: root, timestamp, snapshot, targets, each verified with the one
 // before and kept as soon as it is trusted.
@@ -37,108 +26,6 @@ func (c *Client) walk(ctx context.Context, now time.Time) (*set, error) {
 	}
 	_, err = c.role(ctx, s, metadata.TARGETS, ring)
 	return s, err
-}
-
-// firstRoot is the newest root that this device can start from without asking anybody: the cached one if it is whole, else the shipped one.
-func (c *Client) firstRoot() (*metadata.Metadata[metadata.RootType], error) {
-	cached, cachedErr := selfSigned(c.store.read(metadata.ROOT))
-	if len(c.conf.Root) == 0 {
-		if cachedErr != nil {
-			return nil, fmt.Errorf("no trusted root: none was shipped, and %s holds none: %w", c.conf.Dir, cachedErr)
-		}
-		return cached, nil
-	}
-	shipped, err := selfSigned(c.conf.Root)
-	switch {
-	case cachedErr == nil && (err != nil || cached.Signed.Version >= shipped.Signed.Version):
-		return cached, nil
-	case err != nil:
-		return nil, fmt.Errorf("the shipped root: %w", err)
-	}
-	return shipped, nil
-}
-
-func selfSigned(data []byte) (*metadata.Metadata[metadata.RootType], error) {
-	root, err := parse[metadata.RootType](metadata.ROOT, data)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := ringOf(root, metadata.ROOT)
-	if err != nil {
-		return nil, err
-	}
-	return root, ring.check(metadata.ROOT, root)
-}
-
-// updateRoot walks from the first root to the newest, one version at a time; each must be signed by the keys of the one before and
-// by its own. Roots on the way may have expired, the last one not.
-func (c *Client) updateRoot(ctx context.Context, s *set) error {
-	root, err := c.firstRoot()
-	if err != nil {
-		return err
-	}
-	for range maxRotations {
-		next := root.Signed.Version + 1
-		data, err := c.get(ctx, fmt.Sprintf("%d.root.json", next), maxRoot)
-		if errors.Is(err, ErrNotFound) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if root, err = c.acceptRoot(root, data); err != nil {
-			return fmt.Errorf("root %d: %w", next, err)
-		}
-	}
-	s.root = root
-	if root.Signed.Version < c.clock.floor.Root {
-		return fmt.Errorf("%w: root is at %d, and was at %d", ErrRollback, root.Signed.Version, c.clock.floor.Root)
-	}
-	return s.expired(metadata.ROOT, root.Signed.Expires)
-}
-
-func (c *Client) acceptRoot(old *metadata.Metadata[metadata.RootType], data []byte) (*metadata.Metadata[metadata.RootType], error) {
-	root, err := parse[metadata.RootType](metadata.ROOT, data)
-	if err != nil {
-		return nil, err
-	}
-	for _, by := range []*metadata.Metadata[metadata.RootType]{old, root} {
-		ring, err := ringOf(by, metadata.ROOT)
-		if err != nil {
-			return nil, err
-		}
-		if err := ring.check(metadata.ROOT, root); err != nil {
-			return nil, err
-		}
-	}
-	if root.Signed.Version != old.Signed.Version+1 {
-		return nil, fmt.Errorf("%w: it says that it is version %d", ErrRollback, root.Signed.Version)
-	}
-	if rotated(old, root, metadata.TIMESTAMP) || rotated(old, root, metadata.SNAPSHOT) {
-		if err := c.forget(root.Signed.Version); err != nil {
-			return nil, err
-		}
-	}
-	return root, c.store.write(metadata.ROOT, data)
-}
-
-// rotated says whether a key of the role has been withdrawn.
-func rotated(old, root *metadata.Metadata[metadata.RootType], role string) bool {
-	was, is := old.Signed.Roles[role], root.Signed.Roles[role]
-	return was != nil && is != nil && slices.ContainsFunc(was.KeyIDs, func(id string) bool { return !slices.Contains(is.KeyIDs, id) })
-}
-
-// forget drops what a withdrawn key may have signed, version numbers included: whoever stole it can have signed the highest there is.
-// A rotation that was already known when the floor was written lifts nothing.
-func (c *Client) forget(version int64) error {
-	if err := errors.Join(c.store.remove(metadata.TIMESTAMP), c.store.remove(metadata.SNAPSHOT)); err != nil {
-		return err
-	}
-	if version <= c.clock.floor.Root {
-		return nil
-	}
-	c.clock.floor.Timestamp, c.clock.floor.Snapshot = 0, 0
-	return c.store.saveFloor(c.clock.floor)
 }
 
 func (c *Client) updateTimestamp(ctx context.Context, s *set) error {
@@ -336,50 +223,3 @@ func (c *Client) get(ctx context.Context, name string, limit int64) ([]byte, err
 	}
 	return data, nil
 }
-
-func (s *set) expired(role string, at time.Time) error {
-	if s.now.Before(at) {
-		return nil
-	}
-	return fmt.Errorf("%w: %s on %s, and it is %s; the publisher must sign it anew (heron fleet repo refresh)", ErrExpired, role,
-		at.UTC().Format(time.RFC3339), s.now.UTC().Format(time.RFC3339))
-}
-
-// fresh says whether the top-level roles may still be acted on. The others are held to their expiry when they are looked into.
-func (s *set) fresh() error {
-	for _, r := range s.list()[:4] {
-		if err := s.expired(r.Name, r.Expires); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *set) list() []Role {
-	roles := []Role{
-		{metadata.ROOT, s.root.Signed.Version, s.root.Signed.Expires},
-		{metadata.TIMESTAMP, s.timestamp.Signed.Version, s.timestamp.Signed.Expires},
-		{metadata.SNAPSHOT, s.snapshot.Signed.Version, s.snapshot.Signed.Expires},
-		{metadata.TARGETS, s.targets[metadata.TARGETS].Signed.Version, s.targets[metadata.TARGETS].Signed.Expires},
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.targets)) {
-		if name != metadata.TARGETS {
-			roles = append(roles, Role{name, s.targets[name].Signed.Version, s.targets[name].Signed.Expires})
-		}
-	}
-	return roles
-}
-
-// issued is when the publisher says that timestamp was signed: a lower bound of the time. It is believed only up to root's expiry,
-// so that a stolen timestamp key cannot push a device further than the offline keys allowed.
-func (s *set) issued() time.Time {
-	text, _ := s.timestamp.Signed.UnrecognizedFields[IssuedField].(string)
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || !t.Before(s.timestamp.Signed.Expires) || !t.Before(s.root.Signed.Expires) {
-		return time.Time{}
-	}
-	return t
-}
-
-// IssuedField is the extra field of timestamp metadata that says when it was signed, in RFC 3339.
-const IssuedField = "x-heron-issued"

@@ -61,6 +61,17 @@ func (h *herd) push(target string, p fleet.Plan, watch func(fleet.Rollout, conte
 	return last, err
 }
 
+// online counts devices as heron fleet ls does.
+func (h *herd) online() (n int) {
+	if err := h.fleet(h.t.Context(), func(_ context.Context, _ *fleet.Manager, inv *fleet.Inventory) error {
+		n = len(slices.DeleteFunc(inv.Devices(), func(d fleet.Device) bool { return !d.Online() || d.Reported == nil }))
+		return nil
+	}); err != nil {
+		h.t.Fatal(err)
+	}
+	return n
+}
+
 // terms of a rollout of target: durations may be 0, which is none. The salt is the target, as heron fleet push has it, but where that
 // draws fewer than least devices for the first wave, which in a small herd happens.
 func (h *herd) terms(target string, least int, shadow, probation time.Duration, percent ...float64) fleet.Plan {
@@ -96,14 +107,7 @@ func herdStory(t *testing.T, n int, shadow, probation time.Duration) {
 	h.publish("1.3.0", "worse")
 	began := time.Now()
 	h.startAll(n)
-	if err := h.fleet(t.Context(), func(_ context.Context, _ *fleet.Manager, inv *fleet.Inventory) error {
-		eventually(t, "all are online", func() bool {
-			return len(slices.DeleteFunc(inv.Devices(), func(d fleet.Device) bool { return !d.Online() || d.Reported == nil })) == n
-		})
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "all are online", func() bool { return h.online() == n })
 	t.Logf("%d devices online after %.1f s", n, time.Since(began).Seconds())
 	h.inWaves("bottles/1.1.0", h.terms("bottles/1.1.0", 1, shadow, probation, 5, 25, 100))
 	refused, confirmed := h.stopsAtTheCanaries("bottles/1.2.0", h.terms("bottles/1.2.0", 4, shadow, 0, 20, 100))

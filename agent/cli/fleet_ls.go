@@ -51,9 +51,9 @@ func (a *app) fleetLs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withInventory(c.Context(), conf, func(ctx context.Context, _ *fleet.Link, inv *fleet.Inventory) error {
+			return a.withInventory(c.Context(), conf, func(ctx context.Context, l *fleet.Link, inv *fleet.Inventory) error {
 				if watch {
-					return a.watchDevices(ctx, inv)
+					return a.watchDevices(ctx, l, inv)
 				}
 				if wait > 0 {
 					listen(ctx, wait)
@@ -78,9 +78,11 @@ func (a *app) printDevices(devices []fleet.Device) error {
 	return cv.redraw(deviceLines(cv, devices, time.Now()))
 }
 
-// watchDevices redraws on a terminal; elsewhere it prints a line for each device that changed.
-func (a *app) watchDevices(ctx context.Context, inv *fleet.Inventory) error {
+// watchDevices redraws on a terminal; elsewhere it prints a line for each device that changed. Now and then it asks the broker for all
+// that it has kept, since a message can be missed; each time it waits twice as long, at most five minutes.
+func (a *app) watchDevices(ctx context.Context, l *fleet.Link, inv *fleet.Inventory) error {
 	cv, before := newCanvas(a.out), map[string]string{}
+	asked, patience := time.Now(), 15*time.Second
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -97,6 +99,12 @@ func (a *app) watchDevices(ctx context.Context, inv *fleet.Inventory) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if time.Since(asked) > patience {
+			bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+			_ = l.Refresh(bounded) // without a link there is nothing to ask
+			cancel()
+			asked, patience = time.Now(), min(2*patience, 5*time.Minute)
 		}
 	}
 }

@@ -136,3 +136,31 @@ func TestFleetRepoAddHoldsTheBundleToItsName(t *testing.T) {
 		t.Errorf("too many patches: %d %s", code, errOut)
 	}
 }
+
+func TestFleetRepoRotateChangesHowManyMustSign(t *testing.T) {
+	dir, run := repoOf(t)
+	for _, step := range [][]string{{"init", "--root-keys", "1", "--threshold", "1", "--targets-keys", "2", "--targets-threshold", "2"},
+		{"add", filepath.Join(dir, "bottles-1.4.2.tar.zst")}, {"rotate", "bottles", "--add", "--threshold", "2"}, {"rotate", "targets", "--remove", "targets-2", "--threshold", "1"}} {
+		if out, errOut, code := run(step...); code != exitOK || !strings.Contains(out, "published") {
+			t.Fatalf("%v: %d %s%s", step, code, out, errOut)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		say  string
+	}{
+		{[]string{"--add", "--remove", "bottles-1"}, exitUsage, "at a time"},
+		{[]string{"--threshold", "0"}, exitUsage, "--threshold 0"},
+		{[]string{"--threshold", "3"}, exitFailed, "2 keys of bottles with a threshold of 3"},
+		{[]string{"--remove", "bottles-1"}, exitFailed, "1 keys of bottles with a threshold of 2"},
+		{nil, exitFailed, "--replace (bottles-1, bottles-2)"},
+	} {
+		if _, errOut, code := run(append([]string{"rotate", "bottles"}, c.args...)...); code != c.code || !strings.Contains(errOut, c.say) {
+			t.Errorf("%v: %d %s", c.args, code, errOut)
+		}
+	}
+	if out, _, code := run("rotate", "bottles", "--remove", "bottles-1", "--threshold", "1", "--dry-run"); code != exitOK || !strings.Contains(out, "would change bottles 3, targets 5") {
+		t.Errorf("%d %s", code, out)
+	}
+}

@@ -252,3 +252,35 @@ func TestVersionsAreNotUsedTwice(t *testing.T) {
 		t.Errorf("%+v, %v", res, err)
 	}
 }
+
+// An old key that is gone, or whose passphrase is, holds a rotation up no more than it must: the command says what that means for devices.
+func TestALostKeyIsExchangedAndTheGapIsSaid(t *testing.T) {
+	for name, lose := range map[string]func(r *Repo){
+		"file": func(r *Repo) { delete(r.keys.keys, r.keyID(t, "timestamp-1")) },
+		"passphrase": func(r *Repo) {
+			r.keys.keys[r.keyID(t, "timestamp-1")].priv = nil
+			ask := r.keys.ask
+			r.keys.ask = func(key string, fresh bool) ([]byte, error) {
+				if key == "timestamp-1" {
+					return []byte("forgotten"), nil
+				}
+				return ask(key, fresh)
+			}
+		},
+	} {
+		r := made(t)
+		lose(r)
+		res, err := r.Rotate("timestamp", Rotation{})
+		said := strings.Join(res.Notes, "\n")
+		if err != nil || !res.Published || !strings.Contains(said, "devices install nothing") || strings.Contains(said, "did not open") != (name == "passphrase") {
+			t.Errorf("%s: %+v, %v", name, res, err)
+		}
+		if err := whole(r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := made(t)
+	if res, err := r.Rotate("timestamp", Rotation{}); err != nil || len(res.Notes) > 0 {
+		t.Errorf("nothing was lost: %+v, %v", res, err)
+	}
+}

@@ -262,6 +262,41 @@ func TestFault_Q7_RefusedSubscription(t *testing.T) {
 	}
 }
 
+// A document that was missed, or an old one that was given, as the connection began, is made good: documents are asked for again.
+func TestDocumentsAreAskedForAgain(t *testing.T) {
+	t.Parallel()
+	var documents, commands atomic.Int32
+	f := newFake(t, func(p *peer) {
+		if p.greet() {
+			p.serve(func(c packet) bool {
+				if c.kind() == packetSubscribe {
+					if strings.Contains(string(c.body), "/cmd/#") {
+						commands.Add(1)
+					} else if documents.Add(1) == 3 { // the first two at the connect
+						const topic = "heron/v1/acme/dev-1/desired"
+						p.send(append([]byte{0x31, byte(2 + len(topic) + 5), 0, byte(len(topic))}, topic+"rev 2"...)...)
+					}
+				}
+				return false
+			})
+		}
+	})
+	conf, came := config("tcp://"+f.address), make(chan string, 10)
+	conf.Subscribe, conf.Handle = []string{"desired", "_all/desired", "cmd/#"}, func(m Message) { came <- m.Topic + " " + string(m.Payload) }
+	u := run(t, conf, newBox(t), func(t *timing) { t.info, t.reask = 10*time.Millisecond, 50*time.Millisecond })
+	select {
+	case m := <-came:
+		if m != "desired rev 2" {
+			t.Error(m)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing was asked for again")
+	}
+	if s := u.Stats(); s.Connects != 1 || commands.Load() != 1 {
+		t.Errorf("%d connections, commands asked for %d times", s.Connects, commands.Load())
+	}
+}
+
 // Q7: a broker that says no by closing the connection: the topic is left out, and the rest goes on.
 func TestFault_Q7_SubscriptionCostsTheConnection(t *testing.T) {
 	t.Parallel()

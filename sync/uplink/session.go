@@ -45,6 +45,7 @@ type aside struct {
 	docs     map[string][]byte // as last sent, by topic
 	sentDocs []sent            // whose PUBACK was not seen yet
 	posted   []sent            // of the first of the queue of posts
+	asked    time.Time         // documents, again; zero: only at the connect
 	lost     uint64            // of the publishes, the first group without a PUBACK at the end; 0: none
 	stuck    bool              // the sender hangs in the client: nobody else may touch these
 }

@@ -116,9 +116,37 @@ func (s *session) ask(ctx context.Context, topic string) error {
 	return nil
 }
 
-// askAgain asks for what was refused, when it is time. It reports whether the connection still stands.
+// unsure are the documents to ask for again, when it is time: a broker may lose what is published while a subscription begins, or
+// give an old document then (nats-server 2.15 does both). Whoever handles them ignores what is known.
+func (s *session) unsure() (topics []string) {
+	since, wait := s.began, s.u.timing.reask
+	if !s.asked.IsZero() {
+		since, wait = s.asked, 20*wait
+	}
+	if time.Since(since) < wait {
+		return nil
+	}
+	s.asked = time.Now()
+	for _, t := range s.u.conf.Subscribe {
+		topic := s.u.subscription(t)
+		if !strings.HasPrefix(t, "/") && !strings.ContainsAny(t, "+#") && !s.u.denied.has(topic) {
+			topics = append(topics, topic)
+		}
+	}
+	return topics
+}
+
+// has says whether a topic was refused.
+func (d *denied) has(topic string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, is := d.refused[topic]
+	return is
+}
+
+// askAgain asks for what was refused, and for the documents, when it is time. It reports whether the connection still stands.
 func (s *session) askAgain(ctx context.Context) bool {
-	due := s.u.denied.due()
+	due := append(s.u.denied.due(), s.unsure()...)
 	for _, topic := range due {
 		if err := s.ask(ctx, topic); err != nil {
 			if ctx.Err() == nil {

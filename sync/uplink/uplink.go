@@ -70,6 +70,7 @@ type timing struct {
 	poll          time.Duration // looking for progress
 	info          time.Duration // looking for changed documents
 	resubscribe   time.Duration // before a refused subscription is asked for again
+	reask         time.Duration // after a connect, before documents are asked for again; then each time after 20 times as long
 	stopDrain     time.Duration // at a clean stop: groups under way
 	stopState     time.Duration // and the last state
 	quiet         time.Duration // before a suspected group is sent alone
@@ -82,7 +83,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		dial: 10 * time.Second, connect: 30 * time.Second, write: 10 * time.Second, puback: 20 * time.Second, ping: 9 * time.Second,
-		dead: 30 * time.Second, poll: time.Second, info: 30 * time.Second, resubscribe: 10 * time.Minute, stopDrain: 2 * time.Second, stopState: 3 * time.Second,
+		dead: 30 * time.Second, poll: time.Second, info: 30 * time.Second, resubscribe: 10 * time.Minute, reask: 3 * time.Minute, stopDrain: 2 * time.Second, stopState: 3 * time.Second,
 		quiet: 5 * time.Second, suspect: 5 * time.Minute, slow: 3 * time.Second, short: time.Minute,
 		retry: retryTiming{first: time.Second, min: 2 * time.Second, max: 2 * time.Minute, share: 6, refusedMin: 15 * time.Second, refusedMax: 5 * time.Minute, memory: 5 * time.Minute},
 	}

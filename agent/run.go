@@ -75,7 +75,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ticks := start(ctx, "clockwork", ended, a.tick)
 	looks := start(ctx, "look at the engines", ended, a.lookAtEngines)
 	fit := start(ctx, "board", ended, a.adapt)
-	more := append(a.startUpdates(ctx, ended), start(ctx, "local orders", ended, a.control))
+	more := append(a.startUpdates(ctx, ended), start(ctx, "local orders", ended, a.control), start(ctx, "tidying", ended, a.tidy))
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)

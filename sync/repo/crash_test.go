@@ -75,6 +75,7 @@ type scene struct {
 	done    string // what the same command says once everything is done
 	daily   string // the refresh of the day; "": refresh
 	target  string // that must be there at the end, beside bottles/1 and cans/1
+	root    bool   // a second root must be there at the end
 }
 
 func away(keys ...string) func(*testing.T, string) {
@@ -107,18 +108,18 @@ func TestKilledAtEachWriteOfAPublication(t *testing.T) {
 	for _, s := range []scene{
 		{name: "add a version", command: []string{"add", bundle, "bottles/2"}, target: "bottles/2"},
 		{name: "add a family", command: []string{"add", bundle, "jars/1"}, target: "jars/1"},
-		{name: "rotate timestamp", command: []string{"rotate", "timestamp"}},
-		{name: "rotate snapshot", command: []string{"rotate", "snapshot"}},
-		{name: "rotate targets", command: []string{"rotate", "targets"}},
-		{name: "rotate root", command: []string{"rotate", "root", "root-1"}, done: "its keys are root-2, root-3, root-4"},
+		{name: "rotate timestamp", root: true, command: []string{"rotate", "timestamp"}},
+		{name: "rotate snapshot", root: true, command: []string{"rotate", "snapshot"}},
+		{name: "rotate targets", root: true, command: []string{"rotate", "targets"}},
+		{name: "rotate root", root: true, command: []string{"rotate", "root", "root-1"}, done: "its keys are root-2, root-3, root-4"},
 		{name: "rotate a family", command: []string{"rotate", "bottles"}},
-		{name: "rotate, to be signed by another", before: away("root-2", "root-3"), command: []string{"rotate", "timestamp"}, waits: true},
-		{name: "sign", before: staged("timestamp"), command: sign},
-		{name: "sign targets", before: staged("targets"), command: sign},
-		{name: "rotate a lost key", before: away("timestamp-1"), command: []string{"rotate", "timestamp"}, gap: true},
+		{name: "rotate, to be signed by another", root: true, before: away("root-2", "root-3"), command: []string{"rotate", "timestamp"}, waits: true},
+		{name: "sign", root: true, before: staged("timestamp"), command: sign},
+		{name: "sign targets", root: true, before: staged("targets"), command: sign},
+		{name: "rotate a lost key", root: true, before: away("timestamp-1"), command: []string{"rotate", "timestamp"}, gap: true},
 		{name: "refresh", command: []string{"refresh"}},
 		{name: "refresh in a week", command: []string{"refresh in a week"}, daily: "refresh in a week"},
-		{name: "refresh roles", command: []string{"refresh", "root", "targets", "bottles"}},
+		{name: "refresh roles", root: true, command: []string{"refresh", "root", "targets", "bottles"}},
 	} {
 		t.Run(s.name, func(t *testing.T) { s.run(t, base) }) // not beside each other: a fork keeps the lock of a repository until its exec
 	}
@@ -199,6 +200,11 @@ func (s scene) again(t *testing.T, where, dir string) {
 	for _, pattern := range []string{"staged", ".staged-*", ".dropped", "public/metadata/.*", "public/targets/*/.*", "keys/.*"} {
 		if left, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(left) > 0 {
 			t.Errorf("%s: again: left behind: %v, %v", where, left, err)
+		}
+	}
+	if s.root {
+		if _, err := os.Stat(filepath.Join(dir, "public/metadata/2.root.json")); err != nil {
+			t.Errorf("%s: again: %v", where, err)
 		}
 	}
 	if s.target != "" {

@@ -1,7 +1,6 @@
 package vision
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,11 +115,11 @@ func (c *Client) configure(cfg SlotConfig) {
 	for i := range slots {
 		if slots[i].Slot == cfg.Slot {
 			slots[i] = cfg
+			c.courses[cfg.Slot] = c.courses[cfg.Slot].heir()
+			c.cleared[cfg.Slot] = true
 		}
 	}
 	c.cfg.Config.Slots = slots
-	c.courses[cfg.Slot] = &course{}
-	c.cleared[cfg.Slot] = true
 }
 
 // contender is a candidate as the Client knows it.
@@ -141,12 +140,15 @@ func (s *session) onPromoted(m *promoted) error {
 			return badf("a candidate of slot %.40q was promoted, which was not staged", m.Slot)
 		}
 		slot.earlier = [2]string{slot.model, slot.engine}
-		slot.model, slot.engine, slot.choice, slot.on = m.Model, m.Engine, cmp.Or(m.Choice, m.Engine), inference.Choice(m.Engine, m.Device)
+		slot.model, slot.engine, slot.choice, slot.on = m.Model, m.Engine, m.choice(), inference.Choice(m.Engine, m.Device)
 		slot.loaded, slot.settled, slot.accelerated = true, true, onAccelerator(m.Device)
 		delete(s.c.refused, m.Slot)
 		delete(s.c.candidates, m.Slot)
 		s.c.configure(k.cfg)
-		s.settle(time.Now())
+		now, course := time.Now(), s.c.courses[m.Slot]
+		course.loading(&loading{Engines: m.Engines})
+		course.loaded(&m.loaded, now, s.c.cfg.EngineRetry)
+		s.settle(now)
 	}
 	s.c.mu.Unlock()
 	return s.answer(m.ID, m)

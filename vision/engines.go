@@ -44,6 +44,17 @@ const (
 	plugSettle         = 500 * time.Millisecond
 )
 
+// heir is the course of another model in the slot: what is known of lost engines is known of their devices, the rest was the model's.
+func (p *course) heir() *course {
+	h := &course{short: p.short, doubted: p.doubted}
+	for _, s := range p.standby {
+		if s.Lost {
+			h.standby = append(h.standby, s)
+		}
+	}
+	return h
+}
+
 func (p *course) find(engine string) *Standby {
 	for i := range p.standby {
 		if p.standby[i].Engine == engine {

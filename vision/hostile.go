@@ -121,10 +121,10 @@ func (m *staged) check() error {
 
 func (m *promoted) check() error {
 	m.Error = cleanText(m.Error)
-	if !okNames(m.Slot, m.Model, m.Engine, m.Choice, m.Device) {
+	if len(m.Engines) > maxList || !okNames(m.Engines...) {
 		return badf("answer about a promotion is out of bounds")
 	}
-	return nil
+	return m.loaded.check()
 }
 
 func (m *Shadow) check() error {

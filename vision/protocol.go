@@ -138,13 +138,10 @@ type promote struct {
 }
 
 type promoted struct {
-	ID     uint64 `json:"id"`
-	Slot   string `json:"slot"`
-	Error  string `json:"error,omitempty"`
-	Model  string `json:"model,omitempty"`
-	Engine string `json:"engine,omitempty"`
-	Choice string `json:"choice,omitempty"` // as in loaded
-	Device string `json:"device,omitempty"`
+	ID      uint64   `json:"id"`
+	Error   string   `json:"error,omitempty"`
+	Engines []string `json:"engines,omitempty"` // as in loading
+	loaded
 }
 
 // engines answers a look.

@@ -67,14 +67,14 @@ func (s *server) promote(ctx context.Context, m promote) {
 		c = sl.candidate.Swap(nil)
 	}
 	if c == nil {
-		s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Error: fmt.Sprintf("slot %q has no candidate", m.Slot)})
+		s.say(kindPromoted, promoted{ID: m.ID, loaded: loaded{Slot: m.Slot}, Error: fmt.Sprintf("slot %q has no candidate", m.Slot)})
 		return
 	}
 	sl.turn.Lock()
 	c.turn.Lock() // its last shadow is over
 	c.turn.Unlock()
 	old := sl.model.Swap(c.model)
-	s.say(kindPromoted, promoted{ID: m.ID, Slot: m.Slot, Model: c.id, Engine: c.engine, Choice: c.Spec().Choice(), Device: c.Info().Device}) // before any observation of it
+	s.say(kindPromoted, promoted{ID: m.ID, loaded: c.loaded(m.Slot), Engines: c.order}) // before any observation of it
 	if old == nil {
 		close(sl.ready)
 	}

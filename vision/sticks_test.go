@@ -116,3 +116,29 @@ func TestFault_A5_OneStickOfTwoKillsTheProcess(t *testing.T) {
 	two.does("ok")
 	e.runs("edgetpu:usb:1-1", "edgetpu:usb:1-2")
 }
+
+// A model that takes over on a stick can fall back like the one before it; one that takes over while the stick is lost gets it when it returns.
+func TestFault_A_FallbackAfterAPromotion(t *testing.T) {
+	takesOver := func(e *eyes) {
+		t.Helper()
+		must(t, second(e.Stage(t.Context(), vision.SlotConfig{Slot: "main", Bundle: twoEngines(t, "stick")}, 1)))
+		must(t, e.Promote(t.Context(), "main"))
+	}
+	p := newPort(t)
+	p.plug()
+	e := onStick(t, p, 200*time.Millisecond)
+	e.engine("stick")
+	takesOver(e)
+	p.pull("gone")
+	e.engine("scripted")
+	takesOver(e)
+	p.plug()
+	e.engine("stick")
+	p.pull("hang")
+	e.engine("scripted")
+	if s := e.Stats(); s.Fallbacks != 2 || s.Returns != 1 || len(s.Standby) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

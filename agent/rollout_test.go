@@ -45,7 +45,7 @@ func (h *herd) fleet(ctx context.Context, body func(context.Context, *fleet.Mana
 
 // push begins a rollout, or goes on with it, and drives it until it is done, stops, or watch ends it.
 func (h *herd) push(target string, p fleet.Plan, watch func(fleet.Rollout, context.CancelCauseFunc)) (last fleet.Rollout, err error) {
-	ctx, cancel := context.WithTimeout(h.t.Context(), 80*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 4*time.Minute)
 	defer cancel()
 	ctx, lid := context.WithCancelCause(ctx)
 	defer lid(nil)
@@ -59,6 +59,16 @@ func (h *herd) push(target string, p fleet.Plan, watch func(fleet.Rollout, conte
 		})
 	})
 	return last, err
+}
+
+// until waits for what a loaded machine takes its time for.
+func (h *herd) until(what string, ok func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("not within two minutes: %s", what)
+		}
+	}
 }
 
 // online counts devices as heron fleet ls does.
@@ -107,7 +117,7 @@ func herdStory(t *testing.T, n int, shadow, probation time.Duration) {
 	h.publish("1.3.0", "worse")
 	began := time.Now()
 	h.startAll(n)
-	eventually(t, "all are online", func() bool { return h.online() == n })
+	h.until("all are online", func() bool { return h.online() == n })
 	t.Logf("%d devices online after %.1f s", n, time.Since(began).Seconds())
 	h.inWaves("bottles/1.1.0", h.terms("bottles/1.1.0", 1, shadow, probation, 5, 25, 100))
 	refused, confirmed := h.stopsAtTheCanaries("bottles/1.2.0", h.terms("bottles/1.2.0", 4, shadow, 0, 20, 100))
@@ -169,7 +179,7 @@ func (h *herd) inWaves(target string, p fleet.Plan) {
 		t.Fatalf("closed in wave %d: %v", closed.At.Wave+1, err)
 	}
 	// What was asked goes on without anybody: the second wave comes to its end, and no further.
-	eventually(t, "the second wave is through", func() bool { return len(h.running(target)) >= len(some) })
+	h.until("the second wave is through", func() bool { return len(h.running(target)) >= len(some) })
 	if got := h.running(target); !slices.Equal(got, some) {
 		t.Errorf("the second wave reached %v, not %v", got, some)
 	}
@@ -199,7 +209,7 @@ func (h *herd) stopsAtTheCanaries(target string, p fleet.Plan) (refused, confirm
 	}
 	t.Log(r.Reason)
 	refused, confirmed = len(canaries)/2, len(canaries)-len(canaries)/2
-	eventually(t, "the other canaries have it", func() bool { return slices.Equal(h.running(target), canaries[len(canaries)/2:]) })
+	h.until("the other canaries have it", func() bool { return slices.Equal(h.running(target), canaries[len(canaries)/2:]) })
 	if err := h.fleet(t.Context(), func(ctx context.Context, m *fleet.Manager, inv *fleet.Inventory) error {
 		for _, id := range canaries[:len(canaries)/2] {
 			h.refusedBy(inv, id, target, why)
@@ -208,7 +218,7 @@ func (h *herd) stopsAtTheCanaries(target string, p fleet.Plan) (refused, confirm
 	}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all are back", func() bool { return len(h.running("bottles/1.1.0")) == len(h.devices) })
+	h.until("all are back", func() bool { return len(h.running("bottles/1.1.0")) == len(h.devices) })
 	return refused, confirmed
 }
 
@@ -240,7 +250,7 @@ func (h *herd) takenBackByDevices(target string, p fleet.Plan) int {
 		t.Fatalf("%v; %s in wave %d: %s", err, r.State, r.At.Wave+1, r.Reason)
 	}
 	t.Log(r.Reason)
-	eventually(t, "all are back", func() bool {
+	h.until("all are back", func() bool {
 		for _, id := range canaries {
 			if len(h.devices[id].a.updates.models.Refused()) == 0 || h.devices[id].a.updates.models.State()[0].Last.Step != models.StepRolledBack {
 				return false
@@ -256,7 +266,7 @@ func (h *herd) figures(n, refused, confirmed, back int) {
 	t := h.t
 	t.Helper()
 	last := 0
-	eventually(t, "the whole audit has come", func() bool {
+	h.until("the whole audit has come", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		came := bytes.Count(h.lines, []byte{'\n'})

@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"heron/inference"
+	"heron/internal/atomicfile"
 	"heron/internal/fetch"
 	"heron/sync/budget"
 	"heron/sync/message"
@@ -176,8 +178,13 @@ func (e eyes) Try(ctx context.Context, slot string, b models.Bundle) (models.Tri
 	cfg := e.a.lookConf
 	cfg.LoadTimeout, cfg.InferenceTimeout, cfg.MaxMemory = e.a.conf.Vision.Load, e.a.conf.Vision.Inference, int64(e.a.conf.Vision.MaxMemory)
 	s := e.a.slotConfig(slot, b.Dir)
-	s.EnforceBudget = true
+	held := e.a.held(s)
+	s.EnforceBudget = held == ""
 	st, err := vision.Try(ctx, cfg, s)
+	if r := (*inference.Refusal)(nil); held != "" && errors.As(err, &r) && r.Code == inference.CodeUnavailable {
+		e.a.log.Info("a model is judged beside the live one only, whose process has the accelerator", "slot", slot, "engine", held, "reason", r.What)
+		return models.Trial{Engine: held}, nil
+	}
 	if err != nil {
 		return models.Trial{}, fault(verdict(err), st.LastCause)
 	}
@@ -186,6 +193,33 @@ func (e eyes) Try(ctx context.Context, slot string, b models.Bundle) (models.Tri
 		t.Model, t.Engine = strings.SplitN(b.Model, "#", 2)[0], b.Engine
 	}
 	return t, nil
+}
+
+// held is the engine that this bundle may run on and that the live process has on an accelerator; empty: none. An accelerator serves one
+// process: a trial in another finds it busy, and judges the model on what is left, which its budget was not made for. The rest of the verdict is
+// then Stage's, in the live process.
+func (a *Agent) held(s vision.SlotConfig) string {
+	raw, err := atomicfile.Read(filepath.Join(s.Bundle, "manifest.json"))
+	if err != nil {
+		return "" // the trial says why
+	}
+	m, err := inference.ParseManifest(raw)
+	if err != nil {
+		return ""
+	}
+	mayRun := func(engine string) bool {
+		return slices.ContainsFunc(m.Engines, func(e inference.EngineEntry) bool { return e.Engine == engine }) &&
+			(len(s.Engines) == 0 || slices.ContainsFunc(s.Engines, func(entry string) bool {
+				kind, _, err := inference.ParseChoice(entry)
+				return err == nil && kind == engine
+			}))
+	}
+	for _, live := range a.vision.Stats().Slots {
+		if live.Accelerated() && mayRun(live.Engine) {
+			return live.Engine
+		}
+	}
+	return ""
 }
 
 // verdict tells what is the model's fault from what is the device's.
@@ -237,7 +271,9 @@ func fault(err error, cause string) error {
 func (e eyes) Stage(ctx context.Context, slot string, b models.Bundle, share float64) error {
 	ctx, cancel := context.WithTimeout(ctx, tryWithin)
 	defer cancel()
-	if _, err := e.a.vision.Stage(ctx, e.a.slotConfig(slot, b.Dir), share); err != nil {
+	s := e.a.slotConfig(slot, b.Dir)
+	s.EnforceBudget = e.a.held(s) != "" // nobody else has measured it on that engine
+	if _, err := e.a.vision.Stage(ctx, s, share); err != nil {
 		return verdict(err)
 	}
 	return nil

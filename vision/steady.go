@@ -19,6 +19,9 @@ func onAccelerator(device string) bool {
 	return device != "" && device != "none" && !strings.EqualFold(device, "cpu")
 }
 
+// Accelerated says whether the slot's model runs on a device of its own, which other processes cannot have meanwhile.
+func (s *SlotStats) Accelerated() bool { return onAccelerator(s.Device) }
+
 // testEngine asks the engine of a slot again and again, until it fails or ctx ends.
 func (s *server) testEngine(ctx context.Context, sl *slot, m *model) {
 	t := time.NewTicker(testEvery)

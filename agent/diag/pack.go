@@ -34,17 +34,21 @@ type Entry struct {
 
 // Pack writes files as a .tar.gz, by name, without times or owners. Each is searched for secrets first. What is too large is cut, and says so.
 func Pack(w io.Writer, files []File, hide *Secrets) error {
+	return pack(w, files, hide, maxFile, maxAll)
+}
+
+// pack is Pack with bounds of a file and of all.
+func pack(w io.Writer, files []File, hide *Secrets, most, left int) error {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	zw := gzip.NewWriter(w)
 	tw := tar.NewWriter(zw)
-	left := maxAll
 	for _, f := range files {
 		if len(f.Name) > maxName {
 			return fmt.Errorf("support bundle: the name %.40q… is too long", f.Name)
 		}
-		few := f.Body[:min(len(f.Body), min(maxFile, left)+maxSecret)] // a secret at the cut is whole when it is looked for
-		body := cut(hide.Hide(few), min(maxFile, left))
+		few := f.Body[:min(len(f.Body), min(most, left)+maxSecret)] // a secret at the cut is whole when it is looked for
+		body := cut(hide.Hide(few), min(most, left))
 		left -= len(body)
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: int64(len(body)), Mode: 0o644, Format: tar.FormatUSTAR}
 		if err := tw.WriteHeader(h); err != nil {

@@ -42,7 +42,7 @@ const secretName = `[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_
 var (
 	inURL   = regexp.MustCompile(`(://)[^/@\s"'<>\\]+@`)
 	inQuery = regexp.MustCompile(`(?i)([?&;]|\\u0026|&amp;)(` + secretName + `)=[^&;\s"'<>\\)]+`)
-	inText  = regexp.MustCompile(`(?i)(\b[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|user-pw)\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&}\\]+`)
+	inText  = regexp.MustCompile(`(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|user-pw)\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&}\\]+`)
 	header  = regexp.MustCompile(`(?i)(\b(?:authorization|cookie)\\?["']?\s*[:=]\s*\\?["']?(?:basic|bearer|digest)?\s*)[^\s"',;}\\]+`)
 	pem     = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`)
 )

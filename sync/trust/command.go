@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,18 +86,30 @@ func (f commandFlags) open() (*Client, error) {
 	return Open(Config{Dir: f.dir, MetadataURL: f.metadataURL, TargetsURL: f.targetsURL, Now: now})
 }
 
-// pretendedTime reads what the faketime program, which cannot reach into a static Go program, leaves in the environment.
+// pretendedTime reads what the faketime program, which cannot reach into a static Go program, leaves in the environment: a moment, or how far
+// the clock is put forward or back, in seconds or in what a letter behind the number says.
 func pretendedTime(text string) (func() time.Time, error) {
 	if text == "" {
 		return nil, nil
 	}
-	text = strings.TrimPrefix(text, "@")
+	if text[0] == '+' || text[0] == '-' {
+		unit := map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'y': 365 * 24 * time.Hour}[text[len(text)-1]]
+		number := text
+		if unit == 0 {
+			unit = time.Second
+		} else {
+			number = text[:len(text)-1]
+		}
+		if n, err := strconv.ParseFloat(number, 64); err == nil && math.Abs(n*float64(unit)) < math.MaxInt64 {
+			return func() time.Time { return time.Now().Add(time.Duration(n * float64(unit))) }, nil
+		}
+	}
 	for _, layout := range []string{"2006-01-02 15:04:05-07:00", "2006-01-02 15:04:05"} {
-		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if at, err := time.ParseInLocation(layout, strings.TrimPrefix(text, "@"), time.Local); err == nil {
 			return func() time.Time { return at }, nil
 		}
 	}
-	return nil, fmt.Errorf("FAKETIME is %q; it must be a date and a time", text)
+	return nil, fmt.Errorf("FAKETIME is %q; it must be a date and a time, or +SECONDS", text)
 }
 
 func (f commandFlags) download(ctx context.Context, names []string) error {

@@ -102,6 +102,8 @@ func (f *Fate) judge(s *message.ReportedSlot, hold *message.Hold) {
 			f.Outcome = NotSelected
 		case s.Decision == "refused": // it cannot even be begun here
 			f.Outcome, f.Detail = RefusedIt, Clean(s.Error)
+		case s.Error != "": // what it waits for
+			f.Detail += ": " + Clean(s.Error)
 		}
 	default:
 		f.Outcome = Pending

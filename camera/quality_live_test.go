@@ -86,6 +86,7 @@ func until(t *testing.T, q *Quality, m *film, fact string, holds bool, most time
 
 // TestFault_V3_RepeatedThroughAnEncoder: what stands before a picture that is encoded anew each time.
 func TestFault_V3_RepeatedThroughAnEncoder(t *testing.T) {
+	arithmetic(t)
 	for name, c := range map[string]struct {
 		live     film
 		before   time.Duration // live, before it freezes

@@ -121,6 +121,7 @@ func TestFault_V4_PictureIsJudgedAlone(t *testing.T) {
 
 // TestFault_V4_Moved: the camera is turned after two minutes, and later back.
 func TestFault_V4_Moved(t *testing.T) {
+	arithmetic(t)
 	turned := false
 	m := yardOf(film{sigma: 2, place: func(float64) (int, int) {
 		if turned {
@@ -150,6 +151,7 @@ func TestFault_V4_Moved(t *testing.T) {
 
 // TestFault_V4_WhatIsNoMove: light, passers-by, small shakes.
 func TestFault_V4_WhatIsNoMove(t *testing.T) {
+	arithmetic(t)
 	for name, m := range map[string]film{
 		"a cloud": {sigma: 2, light: func(t float64) float64 { return 1 - 0.5*min(1, max(0, t-120)/5) }},
 		"a lorry that hides a third": {sigma: 2, over: func(t float64, x, y int) int {

@@ -46,7 +46,8 @@ tier race "the same packages under the race detector" \
 
 export HERON_ONNXRUNTIME_LIB=${HERON_ONNXRUNTIME_LIB:-$LIB/libonnxruntime.so} HERON_VISION=${HERON_VISION:-$ROOT/bin/heron-vision}
 tier native "with OpenCV, GStreamer and ONNX Runtime" \
-  env HERON_SLOW=1 CGO_ENABLED=1 go test -tags "$VISION_TAGS" -timeout 20m -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/...
+  env HERON_SLOW=1 CGO_ENABLED=1 go test -tags "$VISION_TAGS" -timeout 20m -json ./camera/... ./inference/... ./vision/... ./agent/... ./cmd/... \
+  ./sync/models ./sync/repo
 
 if command -v chromium >/dev/null; then
   tier browser "the page in Chromium" go test -tags browser -run Browser -timeout 5m -json ./agent/status

@@ -60,6 +60,7 @@ func (e *eyes) runs(want ...string) vision.ClientStats {
 func TestFault_A_OneStickOfTwo(t *testing.T) {
 	for _, fault := range []string{"gone", "hang", "abort", "rubbish"} {
 		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
 			one, two := sticks(t)
 			e := onSticks(t, one, []string{"edgetpu:usb:1-1", "scripted"}, []string{"edgetpu:usb:1-2", "scripted"})
 			e.runs("edgetpu:usb:1-1", "edgetpu:usb:1-2")

@@ -11,7 +11,6 @@ import (
 
 // The stick serves one process. A model that runs on nothing else is judged beside the live one, and so is a budget that was made for the stick.
 func TestAModelForTheStickThatIsInUse(t *testing.T) {
-	slow(t)
 	c := newCoral(t, "2-1")
 	h := newHerd(t)
 	manifest, err := os.ReadFile(c.dir + "/coral/manifest.json")

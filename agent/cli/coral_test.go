@@ -27,6 +27,7 @@ type coral struct {
 // newCoral makes a device with one camera and one model that runs on a stick, in any of these ports, or on the CPU.
 func newCoral(t *testing.T, ports ...string) *coral {
 	t.Helper()
+	slow(t)
 	t.Parallel()
 	root, err := filepath.Abs("../..")
 	must(t, err)

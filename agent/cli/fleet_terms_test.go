@@ -10,6 +10,7 @@ import (
 
 // A shadow run or a probation of none can be asked for; what is not said is left to the device.
 func TestPushSaysNone(t *testing.T) {
+	slow(t)
 	p := newPaddock(t, 1)
 	documents := make(chan string, 100)
 	p.client.Subscribe("heron/v1/acme/_all/desired", 1, func(_ paho.Client, m paho.Message) {

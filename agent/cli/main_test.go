@@ -278,6 +278,13 @@ func oneLine(t *testing.T, text string) {
 	}
 }
 
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many processes or keys, and a minute under the race detector: not with -short")
+	}
+}
+
 // slow skips a test that waits for what takes its time, where nobody has asked for it: go test ./... stays under three minutes.
 func slow(t *testing.T) {
 	t.Helper()

@@ -199,6 +199,7 @@ func TestModelInspect(t *testing.T) {
 }
 
 func TestModelVerify(t *testing.T) {
+	notShort(t)
 	for _, c := range []struct {
 		name   string
 		change func(*inference.Manifest)
@@ -323,6 +324,7 @@ func TestAskOnATerminal(t *testing.T) {
 
 // TestModelInitClassifiesRight: what init writes for foreign models gives the answers that their originals gave elsewhere.
 func TestModelInitClassifiesRight(t *testing.T) {
+	slow(t)
 	program, err := filepath.Abs("../../bin/heron-vision")
 	must(t, err)
 	if out, err := exec.Command(program, "--version").CombinedOutput(); err != nil {

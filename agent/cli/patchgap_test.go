@@ -43,6 +43,7 @@ func (l *looks) gap(since time.Time) (most time.Duration) {
 // A change of settings is put in force by an orderly stop and a new start in the same process. What it costs in frames is printed;
 // docs/operations/fleet.md says it.
 func TestTheGapThatAPatchCosts(t *testing.T) {
+	slow(t)
 	b, ledger := newCloud(t)
 	f := newField(t, b.URL(), "testcard:?width=64&height=48&fps=50")
 	conf, err := agent.Load(f.conf, nil)

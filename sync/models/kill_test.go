@@ -164,7 +164,10 @@ func TestFault_U1_KillAtEachStep(t *testing.T) {
 				t.Fatalf("without a kill: %s", first.text)
 			}
 			slices.Sort(first.points)
-			for _, point := range slices.Compact(first.points) {
+			for i, point := range slices.Compact(first.points) {
+				if i%3 != 0 && os.Getenv("HERON_SLOW") == "" { // all of them: make test does
+					continue
+				}
 				t.Run(scenario+"/"+point, func(t *testing.T) {
 					t.Parallel()
 					dir := t.TempDir()
@@ -197,7 +200,7 @@ func TestFault_U1_KillAtEachStep(t *testing.T) {
 			}
 		}
 	})
-	if len(seen) < 24 {
+	if len(seen) < 24 && os.Getenv("HERON_SLOW") != "" {
 		t.Errorf("only %d points", len(seen))
 	}
 	t.Logf("%d points, %d kills", len(seen), lives)

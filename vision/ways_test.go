@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,14 +60,23 @@ func (a *acceptor) start(c *net.UnixConn, mode string) {
 	cmd.Env = append(os.Environ(), "HERON_VISION_TEST="+mode)
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	a.wg.Go(func() {
+		runtime.LockOSThread() // the child goes with the thread that starts it, and other tests end theirs
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	})
+	if err := <-started; err != nil {
 		a.t.Error(err)
 		return
 	}
 	a.mu.Lock()
 	a.pids = append(a.pids, cmd.Process.Pid)
 	a.mu.Unlock()
-	a.wg.Go(func() { _ = cmd.Wait() })
 }
 
 func TestConnectedToASocketOneProcessAConnection(t *testing.T) {
@@ -87,7 +97,7 @@ func TestConnectedToASocketOneProcessAConnection(t *testing.T) {
 	a.l.Close()
 	a.wg.Wait() // the processes go by themselves: their connections have ended
 	if len(a.pids) != 2 {
-		t.Errorf("%d processes were started, want 2", len(a.pids))
+		t.Errorf("%d processes were started, want 2; stats: %+v", len(a.pids), e.Stats())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"time"
 
@@ -218,6 +219,8 @@ func runSalvage(ctx context.Context, path string, take func([]*group) error) (sa
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOMEMLIMIT=64MiB")
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig goes by the thread that starts the child
+	defer runtime.UnlockOSThread()
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return salvaged{}, fmt.Errorf("make a pipe: %w", err)

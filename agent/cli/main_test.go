@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image"
 	"image/color"
@@ -38,6 +39,12 @@ func TestMain(m *testing.M) {
 		serveVision()
 	case os.Getenv("HERON_TEST_ROLE") == "heron":
 		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	flag.Parse()
+	if !testing.Short() && os.Getenv("HERON_SLOW") == "" { // most of the others wait, not work
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -165,7 +165,7 @@ func TestFault_U1_KillAtEachStep(t *testing.T) {
 			}
 			slices.Sort(first.points)
 			for i, point := range slices.Compact(first.points) {
-				if i%3 != 0 && os.Getenv("HERON_SLOW") == "" { // all of them: make test does
+				if i%6 != 0 && os.Getenv("HERON_SLOW") == "" { // all of them: make test does
 					continue
 				}
 				t.Run(scenario+"/"+point, func(t *testing.T) {

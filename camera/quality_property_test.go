@@ -14,7 +14,7 @@ import (
 // TestFactsDoNotFlapOnWhatever: light, focus, place and noise wander at random; a fact that ends must not be back at once for no more than noise:
 // seen over minutes, no fact changes more often than what was done to the scene.
 func TestFactsDoNotFlapOnWhatever(t *testing.T) {
-	seeds := uint64(8)
+	seeds := uint64(4)
 	if testing.Short() { // under the race detector each takes a minute on a small machine
 		seeds = 1
 	}

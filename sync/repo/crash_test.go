@@ -142,7 +142,7 @@ func (s scene) run(t *testing.T, base string) {
 	}
 	known := filepath.Join(t.TempDir(), "known") // what a device keeps that has seen the old whole
 	must(t, look(start, known, 99))
-	step := 13
+	step := 41
 	switch {
 	case os.Getenv("HERON_SLOW") != "": // each of them: two minutes on an idle machine, 641 kills
 		step = 1

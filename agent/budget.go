@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"heron/agent/status"
+	"heron/internal/daily"
 	"heron/internal/fetch"
 	"heron/sync/budget"
 	"heron/sync/message"
@@ -101,7 +102,7 @@ func (m *MeteredLinks) check() error {
 	if len(m.Links) == 0 {
 		return problem("updates.metered.window", "is for metered links, and updates.metered.links names none; name them, such as [wwan*, ppp*]")
 	}
-	if _, err := message.ParseWindow(m.Window); err != nil {
+	if _, err := daily.ParseWindow(m.Window); err != nil {
 		return problem("updates.metered.window", "%v, from one time of the day to another, local time", err)
 	}
 	return nil

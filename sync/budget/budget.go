@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"heron/internal/clock"
-	"heron/sync/message"
+	"heron/internal/daily"
 )
 
 // Config of a Budget. Path is required where there is a PerDay or PerMonth.
@@ -69,7 +69,7 @@ const (
 // Budget is used by all transfers at once.
 type Budget struct {
 	cfg    Config
-	window message.Window
+	window daily.Window
 	links  links
 
 	mu    sync.Mutex
@@ -92,7 +92,7 @@ func New(cfg Config) (*Budget, error) {
 		b.cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Window != "" {
-		w, err := message.ParseWindow(cfg.Window)
+		w, err := daily.ParseWindow(cfg.Window)
 		if err != nil {
 			return nil, fmt.Errorf("the window of metered links: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"heron/internal/daily"
 	"heron/sync/message"
 )
 
@@ -60,7 +61,7 @@ func Decide(r *message.Rollout, self Self, now time.Time, synced bool) Decision 
 	if r.Window == "" {
 		return Decision{Verdict: Apply}
 	}
-	w, err := message.ParseWindow(r.Window)
+	w, err := daily.ParseWindow(r.Window)
 	if err != nil || !w.Open(now) { // documents are validated when they are read
 		return Decision{Verdict: OutsideWindow, Text: fmt.Sprintf("the rollout is for %s local time; it is %s", r.Window, now.Format("15:04 MST")), Next: w.Opening(now)}
 	}

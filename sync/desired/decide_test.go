@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"heron/internal/daily"
 	"heron/sync/message"
 )
 
@@ -65,7 +66,7 @@ func TestDecide(t *testing.T) {
 		})
 	}
 	twice := at("2026-10-25 02:30")
-	if !(message.Window{From: 135, To: 165}).Open(twice.Add(time.Hour)) && !(message.Window{From: 135, To: 165}).Open(twice.Add(-time.Hour)) {
+	if !(daily.Window{From: 135, To: 165}).Open(twice.Add(time.Hour)) && !(daily.Window{From: 135, To: 165}).Open(twice.Add(-time.Hour)) {
 		t.Error("the hour that comes twice is in the window once only")
 	}
 }

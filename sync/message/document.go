@@ -31,7 +31,7 @@ type Rollout struct {
 	Percent   *float64          `json:"percent,omitempty"`   // of the devices, 0…100; nil: all
 	Salt      string            `json:"salt,omitempty"`      // another salt draws other devices first
 	NotBefore time.Time         `json:"not_before,omitzero"` // by the device's clock, once it is in sync
-	Window    string            `json:"window,omitempty"`    // 22:00-05:00, the device's local time; see ParseWindow
+	Window    string            `json:"window,omitempty"`    // 22:00-05:00, the device's local time; see internal/daily
 	Labels    map[string]string `json:"labels,omitempty"`    // the device's label must match the glob: site: lyon-*
 }
 

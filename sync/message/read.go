@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"heron/internal/daily"
 	"heron/internal/jsonshape"
 )
 
@@ -153,7 +154,7 @@ func (r Rollout) validate() error {
 		return fmt.Errorf("rollout.salt: longer than %d bytes", maxText)
 	}
 	if r.Window != "" {
-		if _, err := ParseWindow(r.Window); err != nil {
+		if _, err := daily.ParseWindow(r.Window); err != nil {
 			return fmt.Errorf("rollout.window: %w", err)
 		}
 	}

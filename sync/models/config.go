@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"heron/internal/daily"
 )
 
 // Source finds out what a target is, and fetches it. The agent makes it of signed metadata and a client for files.
@@ -187,16 +189,6 @@ func inWindow(window string, t time.Time) (bool, error) {
 	if window == "" {
 		return true, nil
 	}
-	from, to, ok := strings.Cut(window, "-")
-	a, err := time.Parse("15:04", from)
-	b, err2 := time.Parse("15:04", to)
-	if !ok || err != nil || err2 != nil {
-		return false, fmt.Errorf("the window %.40q is not of the form 22:00-05:00", window)
-	}
-	minute := func(t time.Time) int { return t.Hour()*60 + t.Minute() }
-	now, begin, end := minute(t), minute(a), minute(b)
-	if begin <= end {
-		return now >= begin && now < end, nil
-	}
-	return now >= begin || now < end, nil
+	w, err := daily.ParseWindow(window)
+	return err == nil && w.Open(t), err
 }

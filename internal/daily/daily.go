@@ -1,4 +1,5 @@
-package message
+// Package daily is about spans of the day by the clock on the wall: the hours in which a rollout may begin, or a metered link be used.
+package daily
 
 import (
 	"fmt"
@@ -15,7 +16,7 @@ func ParseWindow(s string) (Window, error) {
 	from, okFrom := minutes(a)
 	to, okTo := minutes(b)
 	if !ok || !okFrom || !okTo || from == to {
-		return Window{}, fmt.Errorf("%q is not a span of the day such as 22:00-05:00", clip(s))
+		return Window{}, fmt.Errorf("%.64q is not a span of the day such as 22:00-05:00", s)
 	}
 	return Window{from, to}, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"heron/agent/diag"
 	"heron/camera"
+	"heron/internal/atomicfile"
 )
 
 // What a support bundle asks other programs may take so long; what they do not say in that time is told as missing.
@@ -195,7 +196,7 @@ func (c *Config) secrets() []string {
 		out = append(out, diag.OfURL(strings.TrimPrefix(cam.Source, "snapshot+"))...)
 	}
 	for _, path := range files {
-		if b, err := os.ReadFile(path); err == nil && len(b) < 4<<10 { // one that cannot be read is known to nobody here
+		if b, err := atomicfile.Read(path); err == nil && len(b) < 4<<10 { // one that cannot be read is known to nobody here
 			out = append(out, strings.TrimSpace(string(b)))
 		}
 	}

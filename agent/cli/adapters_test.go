@@ -16,6 +16,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"heron/agent/status"
+	"heron/internal/freeport"
 )
 
 // newMosquitto is the real broker on an address of its own; without it the test is skipped.
@@ -27,7 +28,7 @@ func newMosquitto(t *testing.T) (address string) {
 			t.Skip("mosquitto is not installed; `make setup` installs it")
 		}
 	}
-	address = freeAddress(t)
+	address = freeport.Address(t)
 	host, port, _ := net.SplitHostPort(address)
 	path := filepath.Join(t.TempDir(), "mosquitto.conf")
 	if err := os.WriteFile(path, []byte(fmt.Sprintf("log_dest none\nallow_anonymous true\nlistener %s %s\n", port, host)), 0o644); err != nil {

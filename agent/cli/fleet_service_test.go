@@ -20,6 +20,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 
+	"heron/internal/freeport"
 	"heron/sync/desired"
 	"heron/sync/message"
 )
@@ -36,7 +37,7 @@ type paddock struct {
 
 func newPaddock(t *testing.T, n int) *paddock {
 	t.Helper()
-	p := &paddock{t: t, address: freeAddress(t), n: n}
+	p := &paddock{t: t, address: freeport.Address(t), n: n}
 	s := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	for _, err := range []error{s.AddHook(new(auth.AllowHook), nil), s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: p.address})), s.Serve()} {
 		if err != nil {
@@ -203,7 +204,7 @@ func TestFleetUnreachable(t *testing.T) {
 		args []string
 		code int
 	}{
-		{[]string{"--broker", "mqtt://" + freeAddress(t)}, exitUnreachable}, {[]string{"--broker", "http://x"}, exitUsage}, {nil, exitUsage},
+		{[]string{"--broker", "mqtt://" + freeport.Address(t)}, exitUnreachable}, {[]string{"--broker", "http://x"}, exitUsage}, {nil, exitUsage},
 		{[]string{"--fleet-config", "/nowhere.yaml"}, exitUsage},
 	} {
 		t.Setenv("XDG_CONFIG_HOME", t.TempDir())

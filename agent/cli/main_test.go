@@ -11,7 +11,6 @@ import (
 	"image/draw"
 	"image/png"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +28,7 @@ import (
 	"heron/camera/replay"
 	"heron/inference"
 	"heron/inference/scripted"
+	"heron/internal/freeport"
 	"heron/vision"
 )
 
@@ -123,7 +123,7 @@ type field struct {
 
 func newField(t *testing.T, broker, source string) field {
 	t.Helper()
-	f := field{dir: t.TempDir(), page: freeAddress(t)}
+	f := field{dir: t.TempDir(), page: freeport.Address(t)}
 	f.conf = filepath.Join(f.dir, "heron.yaml")
 	for i, grey := range []uint8{20, 120, 220} {
 		m := image.NewGray(image.Rect(0, 0, 64, 48))
@@ -173,21 +173,6 @@ func covered() image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, 64, 48))
 	draw.Draw(m, m.Bounds(), image.NewUniform(color.Gray{Y: 90}), image.Point{}, draw.Src)
 	return m
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		// Below the ports that outgoing connections get: one of theirs could take the address before it is used.
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port below 30000")
-	return ""
 }
 
 // service is a running heron.

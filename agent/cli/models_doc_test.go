@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"heron/internal/freeport"
 )
 
 var shellBlocks = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
@@ -65,7 +67,7 @@ func runPage(t *testing.T, root, script string) (string, time.Duration) {
 	c.Dir, c.SysProcAttr, c.WaitDelay = t.TempDir(), &syscall.SysProcAttr{Setpgid: true}, 5*time.Second
 	c.Env = append(os.Environ(), "HERON="+root)
 	for _, name := range []string{"BROKER", "REPO", "PAGE1", "PAGE2"} {
-		_, port, err := net.SplitHostPort(freeAddress(t))
+		_, port, err := net.SplitHostPort(freeport.Address(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"heron/agent/status"
 	"heron/demo/cloud"
+	"heron/internal/freeport"
 	"heron/sync/outbox"
 )
 
@@ -126,7 +127,7 @@ func TestPageAnswersEverywhere(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "camera front") {
 		t.Errorf("status: exit %d, %s", code, out)
 	}
-	if _, _, code = heron(t, "status", "--address", freeAddress(t)); code != 3 {
+	if _, _, code = heron(t, "status", "--address", freeport.Address(t)); code != 3 {
 		t.Errorf("status where nobody answers: exit %d, want 3", code)
 	}
 	if _, msg, code := heron(t, "run", "--config", f.conf); code != 2 || !strings.Contains(msg, f.page) {

@@ -14,6 +14,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	nats "github.com/nats-io/nats-server/v2/server"
+
+	"heron/internal/freeport"
 )
 
 // account of everybody in these tests; herd may do all that many devices may.
@@ -74,7 +76,7 @@ func mosquitto(t testing.TB, acl string) (address string, restart func()) {
 		}
 		f.Close()
 	}
-	address = freeAddress(t)
+	address = freeport.Address(t)
 	_, port, _ := strings.Cut(address, ":")
 	conf := swap(t, read(t, "../../deploy/mosquitto.conf"), "listener 8883", "listener "+port+" 127.0.0.1", "certfile ", "# ", "keyfile ", "# ",
 		"/etc/mosquitto/heron.passwd", filepath.Join(dir, "passwd"), "/etc/mosquitto/mosquitto.acl", write(t, filepath.Join(dir, "acl"), acl+"\nuser herd\ntopic readwrite heron/v1/#\n"),
@@ -104,10 +106,10 @@ func mosquitto(t testing.TB, acl string) (address string, restart func()) {
 func natsServer(t testing.TB) (address string, restart func()) {
 	t.Helper()
 	dir := t.TempDir()
-	address = freeAddress(t)
+	address = freeport.Address(t)
 	conf := Config{}
 	two := swap(t, conf.NATSUser("acme", "dev-2"), `"$2a$…"`, `"`+secret+`"`)
-	text := swap(t, read(t, "../../deploy/nats.conf"), "127.0.0.1:4222", freeAddress(t), "0.0.0.0:8883", address, "/var/lib/nats", dir,
+	text := swap(t, read(t, "../../deploy/nats.conf"), "127.0.0.1:4222", freeport.Address(t), "0.0.0.0:8883", address, "/var/lib/nats", dir,
 		"  tls: { cert_file: /etc/nats/broker.pem, key_file: /etc/nats/broker.key }\n", "",
 		"$HERON_MANAGER_PASSWORD", `"`+secret+`"`, "$HERON_VIEWER_PASSWORD", `"`+secret+`"`, "$HERON_INGEST_PASSWORD", `"`+secret+`"`, "$HERON_DEV_1_PASSWORD", `"`+secret+`"`,
 		"  users: [\n", "  users: [\n{user: herd, password: \""+secret+"\"}\n"+two)
@@ -332,7 +334,7 @@ func TestRefusals(t *testing.T) {
 	for want, c := range map[string]Config{
 		"password_file: /dev/null":                {Broker: "tcp://" + address, Username: "viewer", PasswordFile: os.DevNull},
 		"it rejects user name or password":        {Broker: "tcp://" + address, Username: "viewer"},
-		"connection refused":                      {Broker: "tcp://" + freeAddress(t)},
+		"connection refused":                      {Broker: "tcp://" + freeport.Address(t)},
 		"cert \"a\" and key \"\" belong together": {Broker: "tcp://x", Cert: "a"},
 		"user and password do not belong":         {Broker: "tcp://a:b@x"},
 		"root: \"a/b/c\" is not one or two":       {Broker: "tcp://x", Root: "a/b/c"},

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -110,7 +111,7 @@ func TestRolloutOverAForgetfulBroker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := freeAddress(t)
+			address := freeport.Address(t)
 			embedded(t, address)
 			h := newHerd(t, address, 40)
 			h.deaf = c.deaf
@@ -147,7 +148,7 @@ func TestRolloutOverAForgetfulBroker(t *testing.T) {
 // A manager that was shown an old rollout finds from the group's document how far it had come, rather than a stranger's hand.
 func TestRolloutGoesOnFromAnOldDocument(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 20)
 	p := plan(10, 50, 100)

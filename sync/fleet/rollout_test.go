@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -17,7 +18,7 @@ var errClosed = errors.New("the laptop was closed")
 // 5 → 25 → 100 % of 200 devices: the right share each time, those of a smaller wave among those of the next.
 func TestRolloutInWaves(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 200)
 	waves := map[int]Counts{}
@@ -63,7 +64,7 @@ func TestRolloutInWaves(t *testing.T) {
 // A model that devices refuse stops at the canary: the rest never hears of more than 5 %.
 func TestRolloutStopsByItself(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 200)
 	h.change(func(l map[string]*simulated) {
@@ -118,7 +119,7 @@ func TestRolloutGoesOnElsewhere(t *testing.T) {
 
 func goesOnElsewhere(t *testing.T, drive func(*Manager, context.Context, func(Rollout, []Device)) error, left bool) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 60)
 	ctx, closeLid := context.WithCancelCause(ctxFor(t))
@@ -166,7 +167,7 @@ func goesOnElsewhere(t *testing.T, drive func(*Manager, context.Context, func(Ro
 // While one drives, another that begins is told so; one that takes over wins, and the first is told.
 func TestTwoManagers(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 20)
 	h.change(func(l map[string]*simulated) {
@@ -220,7 +221,7 @@ func TestTwoManagers(t *testing.T) {
 func TestTwoBeginAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 5 {
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		embedded(t, address)
 		h := newHerd(t, address, 5)
 		ends := make(chan error, 2)
@@ -257,7 +258,7 @@ func TestTwoBeginAtOnce(t *testing.T) {
 
 func TestPauseResumeAbort(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 40)
 	p := plan(20, 100)
@@ -332,7 +333,7 @@ func TestPauseResumeAbort(t *testing.T) {
 // The broker goes away in every wave and comes back empty: the rollout goes on, and writes again what the broker has lost.
 func TestRolloutOverBrokerRestarts(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	stop := embedded(t, address)
 	h := newHerd(t, address, 50)
 	struck := map[int]bool{}
@@ -359,7 +360,7 @@ func TestRolloutOverBrokerRestarts(t *testing.T) {
 // Somebody writes the group's document past the rollout: for another slot it goes on, for the same it stops and says who.
 func TestRolloutAndStrangers(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	h := newHerd(t, address, 10)
 	p := plan(50, 100)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -31,21 +29,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		// Below the ports that outgoing connections get: one of theirs could take the address before it is used.
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port below 30000")
-	return ""
-}
-
 // embedded is the broker inside the test. A second one at the same address knows nothing of what the first kept.
 func embedded(t testing.TB, address string) (stop func()) {
 	t.Helper()
@@ -57,7 +40,7 @@ func embedded(t testing.TB, address string) (stop func()) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		// A child that another test starts right now holds a copy of freeAddress's socket until its exec.
+		// A child that another test starts right now holds a copy of freeport's socket until its exec.
 		err := s.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: address}))
 		if err == nil {
 			break

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -18,23 +17,9 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
-)
 
-// freeAddress was free a moment ago.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		// Below the ports that outgoing connections get: one of theirs could take the address before it is used.
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port below 30000")
-	return ""
-}
+	"heron/internal/freeport"
+)
 
 // embedded is the broker inside the test, listening at address until stop or the test's end.
 func embedded(t testing.TB, address string, conf ...listeners.Config) (stop func()) {
@@ -70,7 +55,7 @@ type mosquitto struct {
 
 func newMosquitto(t testing.TB, extra string) *mosquitto {
 	t.Helper()
-	m := &mosquitto{t: t, address: freeAddress(t), dir: t.TempDir(), extra: extra}
+	m := &mosquitto{t: t, address: freeport.Address(t), dir: t.TempDir(), extra: extra}
 	if _, err := m.binary(); err != nil {
 		t.Skip("mosquitto is not installed; `make setup` installs it")
 	}

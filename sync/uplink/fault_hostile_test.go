@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -262,7 +263,7 @@ func TestFault_Q13_WindowHolds(t *testing.T) {
 // Q14: a handler that does not return stops neither pings nor acknowledgements nor the drain, and what comes in stays bounded.
 func TestFault_Q14_HandlerBlocked(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	b, l := newBox(t), subscribe(t, address)
 	l.ignore = "/cmd/"

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -141,7 +142,7 @@ func TestFault_Q5_TakenOver(t *testing.T) {
 
 // Q5, against a real broker's way of taking over: the embedded one.
 func TestFault_Q5_TwoDevicesOneIdentifier(t *testing.T) {
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	slow := func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour }
 	one, two := run(t, config("tcp://"+address), newBox(t), slow), run(t, config("tcp://"+address), newBox(t), slow)

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
 // through puts an embedded broker behind a proxy, with a subscriber that does not go through it.
 func through(t *testing.T) (*proxy, *box, *ledger) {
 	t.Helper()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	l := subscribe(t, address)
 	return newProxy(t, address), newBox(t), l
@@ -24,7 +25,7 @@ func through(t *testing.T) (*proxy, *box, *ledger) {
 // N3: the broker is down, with resets and without any answer: the wait grows, with jitter, and never more than one try a second.
 func TestFault_N3_BrokerDown(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t) // nobody listens
+	address := freeport.Address(t) // nobody listens
 	b := newBox(t)
 	b.add(message.Result, 5, false)
 	start := time.Now()
@@ -245,7 +246,7 @@ func TestFault_N8_ResetWithinTLS(t *testing.T) {
 // Q11: the broker forgets everything at a restart: the state is published again, and so is what it had not acknowledged.
 func TestFault_Q11_BrokerForgets(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	stop := embedded(t, address)
 	b := newBox(t)
 	conf := config("tcp://" + address)

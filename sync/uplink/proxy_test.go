@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"heron/internal/freeport"
 )
 
 // proxy is the network between the uplink and a broker: it can be cut, refuse, stall, slow down, and break at a given byte.
@@ -35,7 +37,7 @@ type proxy struct {
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
 	p := &proxy{t: t, target: target, conns: map[net.Conn]bool{}}
-	p.address = freeAddress(t)
+	p.address = freeport.Address(t)
 	p.open()
 	t.Cleanup(func() {
 		p.close()

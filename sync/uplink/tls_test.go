@@ -25,6 +25,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -91,7 +92,7 @@ func (a *authority) secure(certFile, keyFile string) (address string) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
-	address = freeAddress(a.t)
+	address = freeport.Address(a.t)
 	embedded(a.t, address, listeners.Config{TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}})
 	return address
 }
@@ -124,7 +125,7 @@ func TestFault_N9_TLS(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	good := a.secure(a.issue("broker"))
 	hour := func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour }
-	clear := freeAddress(t)
+	clear := freeport.Address(t)
 	embedded(t, clear)
 	strange, strangeKey := other.issue("dev-1")
 	cert, key := a.issue("dev-1")
@@ -166,7 +167,7 @@ func TestFault_N9_OldTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address, listeners.Config{TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}})
 	conf := config("mqtts://" + address)
 	conf.CA = a.path
@@ -200,7 +201,7 @@ func TestWebsocket(t *testing.T) {
 	}
 	for scheme, conf := range map[string]*tls.Config{"ws": nil, "wss": {Certificates: []tls.Certificate{pair}}} {
 		t.Run(scheme, func(t *testing.T) {
-			address := freeAddress(t)
+			address := freeport.Address(t)
 			s := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 			_ = s.AddHook(new(auth.AllowHook), nil)
 			if err := s.AddListener(listeners.NewWebsocket(listeners.Config{ID: "w", Address: address, TLSConfig: conf})); err != nil {

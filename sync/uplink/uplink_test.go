@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 func TestDeliversEverythingByteForByte(t *testing.T) {
 	for _, compress := range []string{CompressNone, CompressZstd} {
 		t.Run(compress, func(t *testing.T) {
-			address := freeAddress(t)
+			address := freeport.Address(t)
 			embedded(t, address)
 			l, b := subscribe(t, address), newBox(t)
 			for range 50 {
@@ -59,7 +60,7 @@ func TestDeliversEverythingByteForByte(t *testing.T) {
 }
 
 func TestStateTellsBirthAndShutdown(t *testing.T) {
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	l, b := subscribe(t, address), newBox(t)
 	u := run(t, config("tcp://"+address), b)
@@ -81,7 +82,7 @@ func TestStateTellsBirthAndShutdown(t *testing.T) {
 // The cap on the backlog holds, and live groups do not wait for it.
 func TestBackfillIsPaced(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	b := newBox(t)
 	for range 20 {
@@ -111,7 +112,7 @@ func TestStopsInEveryState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := f.address
 			if name == "offline" {
-				address = freeAddress(t)
+				address = freeport.Address(t)
 			}
 			u := run(t, config("mqtt://"+address), newBox(t), func(t *timing) { t.retry.first, t.retry.min = time.Hour, time.Hour })
 			time.Sleep(50 * time.Millisecond)
@@ -127,7 +128,7 @@ func TestStopsInEveryState(t *testing.T) {
 // An outbox that cannot give a session number yet keeps the device offline, with the reason; one that fails for good does not.
 func TestSessionNumber(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	embedded(t, address)
 	b := newBox(t)
 	b.fail = errBroken

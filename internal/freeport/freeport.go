@@ -1,0 +1,25 @@
+// Package freeport finds addresses for the servers that tests start.
+package freeport
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"testing"
+)
+
+// Address is one on this machine, 127.0.0.1:PORT, that was free a moment ago.
+func Address(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		// Below the ports that outgoing connections get: one of theirs could take the address before it is used.
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no free port below 30000")
+	return ""
+}

@@ -56,7 +56,7 @@ var mayImport = []struct {
 var address = map[string][]string{
 	"github.com/coreos/go-systemd":          {"systemd"},
 	"github.com/eclipse/paho.mqtt":          {"sync/uplink", "sync/fleet", "demo/cloud"},
-	"github.com/goccy/go-yaml":              {"agent", "sync/fleet"},
+	"github.com/goccy/go-yaml":              {"agent", "sync/fleet", "internal/strictyaml"},
 	"github.com/google/renameio":            {"internal/atomicfile"},
 	"github.com/klauspost/compress":         {"internal/delta", "sync/outbox", "sync/uplink", "sync/models", "sync/fleet", "demo/cloud"},
 	"github.com/hashicorp/go-retryablehttp": {"internal/fetch"},

@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"heron/agent/events"
+	"heron/internal/strictyaml"
 )
 
 // DefaultPath is where the configuration is looked for.
@@ -65,7 +66,7 @@ func parse(src []byte, environ []string) (*Config, error) {
 	if len(strings.TrimSpace(string(src))) == 0 {
 		return nil, &ConfigError{What: "is empty; docs/config.md shows a configuration to start from"}
 	}
-	if err := yaml.UnmarshalWithOptions(src, c, yaml.Strict()); err != nil {
+	if err := strictyaml.Unmarshal(src, c); err != nil {
 		return nil, fromYAML(err)
 	}
 	if err := overlay(reflect.ValueOf(c).Elem(), "HERON", environ); err != nil {

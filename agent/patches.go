@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"heron/agent/events"
+	"heron/internal/strictyaml"
 	"heron/sync/desired"
 	"heron/sync/message"
 )
@@ -224,7 +225,7 @@ func (s *Settings) decode(settings []byte) (Config, error) {
 		return c, err
 	}
 	p := patchable{Events: events.DefaultConfig()}
-	if err := yaml.UnmarshalWithOptions(settings, &p, yaml.Strict()); err != nil {
+	if err := strictyaml.Unmarshal(settings, &p); err != nil {
 		return c, errors.New(fromYAML(err).What)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Cameras)) {
@@ -280,7 +281,7 @@ func checkLeaves(path []string, v any) error {
 	}
 	b, err := json.Marshal(v)
 	if err == nil {
-		err = yaml.UnmarshalWithOptions(b, &patchable{}, yaml.Strict())
+		err = strictyaml.Unmarshal(b, &patchable{})
 	}
 	if err != nil {
 		return problem(strings.Join(path, "."), "%s", fromYAML(err).What)

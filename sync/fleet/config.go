@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"heron/internal/atomicfile"
+	"heron/internal/strictyaml"
 	"heron/sync/message"
 )
 
@@ -40,7 +41,7 @@ func LoadConfig(path string, must bool) (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := yaml.UnmarshalWithOptions(b, &c, yaml.DisallowUnknownField()); err != nil {
+	if err := strictyaml.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("%s: %s", path, strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	for _, p := range []*string{&c.PasswordFile, &c.CA, &c.Cert, &c.Key} {

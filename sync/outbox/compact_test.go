@@ -274,9 +274,10 @@ func TestFault_S3_TorturePowerCutInCompaction(t *testing.T) {
 	if long() {
 		steps, per = 400, 12
 	}
-	ops := record(t, childJob{steps: steps, seed: s, first: 1, end: "clean+compact", dir: dir})
-	ops = append(ops, record(t, childJob{steps: steps, seed: s + 1, first: 100_000, end: "exit+compact", dir: dir})...)
-	ops = append(ops, record(t, childJob{steps: steps, seed: s + 2, first: 200_000, end: "clean+compact", dir: dir})...)
+	ops := recordAll(t, []childJob{
+		{steps: steps, seed: s, first: 1, end: "clean+compact", dir: dir},
+		{steps: steps, seed: s + 1, first: 100_000, end: "exit+compact", dir: dir},
+		{steps: steps, seed: s + 2, first: 200_000, end: "clean+compact", dir: dir}})
 	renames := 0
 	for _, o := range ops {
 		if o.kind == 'r' && o.to == "outbox.db" {

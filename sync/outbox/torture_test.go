@@ -213,9 +213,10 @@ func TestFault_S1_TorturePowerCut(t *testing.T) {
 	if long() {
 		steps, per = 600, 14
 	}
-	ops := record(t, childJob{steps: steps, seed: s, first: 1, end: "clean", dir: dir})
-	ops = append(ops, record(t, childJob{steps: steps, seed: s + 1, first: 100_000, end: "exit", dir: dir})...)
-	ops = append(ops, record(t, childJob{steps: steps, seed: s + 2, first: 200_000, end: "exit", dir: dir})...)
+	ops := recordAll(t, []childJob{
+		{steps: steps, seed: s, first: 1, end: "clean", dir: dir},
+		{steps: steps, seed: s + 1, first: 100_000, end: "exit", dir: dir},
+		{steps: steps, seed: s + 2, first: 200_000, end: "exit", dir: dir}})
 	ops = append(ops, spoil(t, dir)...)
 	ops = append(ops, record(t, childJob{steps: steps / 2, seed: s + 3, first: 300_000, end: "clean", dir: dir})...)
 	kinds := map[byte]int{}

@@ -164,7 +164,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		k.slots[s.Slot] = s
 		courses[s.Slot] = &course{}
 	}
-	return &Client{courses: courses, candidates: map[string]*contender{}, cleared: map[string]bool{}, cfg: c, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
+	return &Client{courses: courses, candidates: map[string]*contender{}, cleared: map[string]bool{}, cfg: c, plugs: plugs{sysfs: sysfsOf(c.Env)}, log: c.Log, known: k, pace: pace{500 * time.Millisecond, time.Minute, time.Minute}, refused: map[string]Refused{}, changed: make(chan struct{}),
 		stats: ClientStats{State: StateStopped, Since: time.Now(), ByCause: map[string]uint64{}}}, nil
 }
 

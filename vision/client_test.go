@@ -134,6 +134,7 @@ func TestBlackFramesAreFactsAndNeverAClass(t *testing.T) {
 
 // The camera's own clock goes back every fifteen frames: it is counted, the observation after it says so, and capture times go on.
 func TestFault_V7_JumpsOfTheCamerasClockAreToldAndCounted(t *testing.T) {
+	t.Parallel()
 	cmd, env := self("serve")
 	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
 		Cameras: []vision.CameraConfig{{Name: "front", Source: "jump:15", Slot: "main"}},

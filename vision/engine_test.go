@@ -93,10 +93,11 @@ type port struct {
 
 func newPort(t testing.TB) *port {
 	p := &port{t: t, file: filepath.Join(t.TempDir(), "does"), sysfs: t.TempDir()}
-	t.Setenv("HERON_SYSFS", p.sysfs) // for heron's own look; its children inherit it
 	p.plug()
 	return p
 }
+
+func (p *port) env() []string { return []string{"HERON_STICK=" + p.file, "HERON_SYSFS=" + p.sysfs} }
 
 func (p *port) does(what string) {
 	p.t.Helper()
@@ -142,7 +143,7 @@ func twoEngines(t testing.TB, first ...string) string {
 func onStick(t testing.TB, p *port, retry time.Duration) *eyes {
 	t.Helper()
 	cmd, env := self("serve")
-	return look(t, vision.ClientConfig{Command: cmd, Env: append(env, "HERON_STICK="+p.file), EngineRetry: retry,
+	return look(t, vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: retry,
 		Config: vision.Config{Cameras: []vision.CameraConfig{card(25)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: twoEngines(t, "stick")}}}})
 }
 
@@ -165,6 +166,7 @@ func (e *eyes) engine(name string) time.Duration {
 }
 
 func TestFault_A_EngineFallsBackAndReturns(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ fault, row, cause string }{
 		{"gone", "A1", vision.CauseEngine}, {"hang", "A4", vision.CauseInference}, {"abort", "A5", vision.CauseExit}, {"rubbish", "M3", vision.CauseEngine},
 	} {
@@ -209,6 +211,7 @@ func (e *eyes) wrongs(none bool) {
 }
 
 func TestFault_A3_EngineThatIsNotThereAtStartIsTakenWhenItComes(t *testing.T) {
+	t.Parallel()
 	p := newPort(t)
 	p.pull("absent")
 	e := onStick(t, p, time.Minute)
@@ -226,12 +229,13 @@ func TestFault_A3_EngineThatIsNotThereAtStartIsTakenWhenItComes(t *testing.T) {
 
 // An engine that kills or hangs the process while it loads is passed over at once; the others need not wait for it.
 func TestFault_A5_EngineThatKillsTheProcessAtLoad(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"load-abort", "load-hang"} {
 		t.Run(how, func(t *testing.T) {
 			p := newPort(t)
 			p.does(how)
 			cmd, env := self("serve")
-			e := look(t, vision.ClientConfig{Command: cmd, Env: append(env, "HERON_STICK="+p.file), EngineRetry: 200 * time.Millisecond, LoadTimeout: 2 * time.Second,
+			e := look(t, vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: 200 * time.Millisecond, LoadTimeout: 2 * time.Second,
 				Config: vision.Config{Cameras: []vision.CameraConfig{card(25)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: twoEngines(t, "stick")}}}})
 			e.engine("scripted")
 			if s := e.Stats(); s.Restarts != 1 || s.Fallbacks != 1 || s.State != vision.StateRunning {

@@ -11,6 +11,7 @@ import (
 )
 
 func TestOnlyNewerFramesAreEncodedAndTheResultDrawnIsTheirOwn(t *testing.T) {
+	t.Parallel()
 	cmd, env := self("serve")
 	dir := pictures(t, 3)
 	on := card(1)
@@ -67,6 +68,7 @@ func TestCameraWithoutAModelIsDrawnAsNotClassified(t *testing.T) {
 }
 
 func TestSlowModelsPicturesComeWithTheirOwnResult(t *testing.T) {
+	t.Parallel()
 	cmd, env := self("serve")
 	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{Cameras: []vision.CameraConfig{card(20)},
 		Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{LatencyMS: 700})}}}})

@@ -20,6 +20,7 @@ func (e *eyes) span(n int) time.Duration {
 }
 
 func TestSetPaceHoldsForLiveCamerasAndForTheNextProcess(t *testing.T) {
+	t.Parallel()
 	cmd, env := self("serve")
 	e := look(t, vision.ClientConfig{Command: cmd, Env: env, Config: vision.Config{
 		Cameras: []vision.CameraConfig{card(0)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})

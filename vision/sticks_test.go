@@ -25,7 +25,7 @@ func sticks(t testing.TB) (one, two *port) {
 func onSticks(t testing.TB, p *port, orders ...[]string) *eyes {
 	t.Helper()
 	cmd, env := self("serve")
-	c := vision.ClientConfig{Command: cmd, Env: append(env, "HERON_STICK="+p.file), EngineRetry: 200 * time.Millisecond}
+	c := vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: 200 * time.Millisecond}
 	dir := twoEngines(t, "edgetpu")
 	for i, order := range orders {
 		cam := card(25)
@@ -59,6 +59,7 @@ func (e *eyes) runs(want ...string) vision.ClientStats {
 
 // TestFault_A_OneStickOfTwo: what happens to one says nothing of the other.
 func TestFault_A_OneStickOfTwo(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []string{"gone", "hang", "abort", "rubbish"} {
 		t.Run(fault, func(t *testing.T) {
 			if fault != "gone" && os.Getenv("HERON_SLOW") == "" {
@@ -91,6 +92,7 @@ func TestFault_A_OneStickOfTwo(t *testing.T) {
 
 // The other stick may be the next in the order.
 func TestFault_A1_FromStickToStick(t *testing.T) {
+	t.Parallel()
 	one, two := sticks(t)
 	e := onSticks(t, one, []string{"edgetpu:usb:1-1", "edgetpu:usb:1-2", "scripted"})
 	e.runs("edgetpu:usb:1-1")
@@ -110,6 +112,7 @@ func TestFault_A1_FromStickToStick(t *testing.T) {
 
 // A stick that stays plugged in, passes its trials and kills the process again and again: of two, the right one is found.
 func TestFault_A5_OneStickOfTwoKillsTheProcess(t *testing.T) {
+	t.Parallel()
 	one, two := sticks(t)
 	e := onSticks(t, one, []string{"edgetpu:usb:1-1", "scripted"}, []string{"edgetpu:usb:1-2", "scripted"})
 	e.runs("edgetpu:usb:1-1", "edgetpu:usb:1-2")
@@ -123,6 +126,7 @@ func TestFault_A5_OneStickOfTwoKillsTheProcess(t *testing.T) {
 
 // A model that takes over on a stick can fall back like the one before it; one that takes over while the stick is lost gets it when it returns.
 func TestFault_A_FallbackAfterAPromotion(t *testing.T) {
+	t.Parallel()
 	takesOver := func(e *eyes) {
 		t.Helper()
 		must(t, second(e.Stage(t.Context(), vision.SlotConfig{Slot: "main", Bundle: twoEngines(t, "stick")}, 1)))

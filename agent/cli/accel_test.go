@@ -28,6 +28,7 @@ func TestAccelListAsksAHeronVisionOfItsOwn(t *testing.T) {
 }
 
 func TestAccelBench(t *testing.T) {
+	t.Parallel()
 	bundle := filepath.Join(newField(t, "", "testcard:").dir, "bundle")
 	out, msg, code := heron(t, "accel", "bench", "--json", "--vision", os.Args[0], "--model", bundle, "--for", "1s")
 	var rows []benchRow

@@ -104,6 +104,7 @@ const (
 // The service, a real broker, and what Home Assistant and thin-edge.io would see: declared, told again when asked, told of the end,
 // corrected when a camera has another name, taken away when it is switched off.
 func TestAdaptersThroughMosquitto(t *testing.T) {
+	t.Parallel()
 	address := newMosquitto(t)
 	h := newHouse(t, address)
 	f := newField(t, "mqtt://"+address, "pictures:pictures?loop=true")

@@ -96,6 +96,7 @@ func mustHideAll(t *testing.T, members map[string]string) {
 }
 
 func TestDiagOfARunningService(t *testing.T) {
+	t.Parallel()
 	f := newSecretive(t)
 	s := f.start(t)
 	front := func(s *status.Snapshot) status.Camera { return s.Cameras[0] }

@@ -50,6 +50,7 @@ func packBundle(t *testing.T, archive, name, version string, weights []byte) {
 }
 
 func TestFleetRepoFromNothingToVerified(t *testing.T) {
+	t.Parallel()
 	notShort(t)
 	dir, run := repoOf(t)
 	steps := [][]string{{"init"}, {"add", filepath.Join(dir, "bottles-1.4.2.tar.zst")}, {"add", filepath.Join(dir, "bottles-1.5.0.tar.zst"), "--as", "cans/9"}, {"rotate", "timestamp"}, {"refresh"}}
@@ -139,6 +140,7 @@ func TestFleetRepoAddHoldsTheBundleToItsName(t *testing.T) {
 }
 
 func TestFleetRepoRotateChangesHowManyMustSign(t *testing.T) {
+	t.Parallel()
 	notShort(t)
 	dir, run := repoOf(t)
 	for _, step := range [][]string{{"init", "--root-keys", "1", "--threshold", "1", "--targets-keys", "2", "--targets-threshold", "2"},

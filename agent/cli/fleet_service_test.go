@@ -133,6 +133,7 @@ func (p *paddock) fleet(args ...string) (string, string, int) {
 }
 
 func TestFleetCommands(t *testing.T) {
+	t.Parallel()
 	p := newPaddock(t, 20)
 	out, errOut, code := p.fleet("ls")
 	if code != 0 || !strings.Contains(out, "acme/dev-19  online  bottles@1.4.1  onnx") || !strings.Contains(out, "20 devices, 20 online") {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestLiveViewGoesOnOverAReplacedVision(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nobody, "testcard:?fps=20")
 	f.start(t)
 	before := f.until(t, "classifies", classifying)

@@ -246,10 +246,13 @@ func (f field) snapshot() *status.Snapshot {
 // until waits for a state of the page.
 func (f field) until(t *testing.T, what string, ok func(*status.Snapshot) bool) *status.Snapshot {
 	t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
+	begun := time.Now()
 	var s *status.Snapshot
-	for time.Now().Before(deadline) {
+	for time.Since(begun) < 40*time.Second {
 		if s = f.snapshot(); s != nil && ok(s) {
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Logf("%s: after %v", what, took.Round(time.Second/10))
+			}
 			return s
 		}
 		time.Sleep(50 * time.Millisecond)

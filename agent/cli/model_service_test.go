@@ -49,6 +49,7 @@ func runs(version string) func(*status.Snapshot) bool {
 }
 
 func TestModelFromAFile(t *testing.T) {
+	t.Parallel()
 	f := newWorkshop(t, "repository: {unsigned: true}\n")
 	if _, errOut, code := f.model(t, "list"); code != exitUnreachable || !strings.Contains(errOut, "is the service running") {
 		t.Errorf("nobody there: %d %s", code, errOut)
@@ -185,6 +186,7 @@ func TestModelOrdersThatAreNotTaken(t *testing.T) {
 
 // The whole way of thin-edge.io: the plugin, the file, the service, heron-vision.
 func TestPluginInstallsThroughTheService(t *testing.T) {
+	t.Parallel()
 	f := newWorkshop(t, "repository: {unsigned: true}\n")
 	f.start(t)
 	f.until(t, "runs", runs("1.0.0"))

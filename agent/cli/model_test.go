@@ -199,6 +199,7 @@ func TestModelInspect(t *testing.T) {
 }
 
 func TestModelVerify(t *testing.T) {
+	t.Parallel()
 	notShort(t)
 	for _, c := range []struct {
 		name   string

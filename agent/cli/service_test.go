@@ -89,6 +89,7 @@ func TestUntilDrainedDeliversEveryPictureAndEnds(t *testing.T) {
 }
 
 func TestFault_M4_VisionKilledAndStoppedIsReplacedAndNamed(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nobody, "pictures:pictures?loop=true")
 	f.start(t)
 	for _, c := range []struct {

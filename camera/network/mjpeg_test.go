@@ -143,6 +143,7 @@ func TestMJPEG(t *testing.T) {
 
 // V6: the camera cuts the connection, also in the middle of a frame, and is open to a login with either method.
 func TestFault_V6_ConnectionIsCut(t *testing.T) {
+	t.Parallel()
 	good := grey(t, 64, 48, level(5))
 	g := &guard{digest: true, user: "u"}
 	g.password.Store("geheim")
@@ -201,6 +202,7 @@ func TestFault_V9_DamagedJPEGs(t *testing.T) {
 
 // V5: sizes change within the stream.
 func TestFault_V5_ResolutionChanges(t *testing.T) {
+	t.Parallel()
 	small, large := grey(t, 160, 120, level(2)), grey(t, 640, 480, level(9))
 	url := serve(t, stream(5*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, i int) bool {
 		send(w, [][]byte{small, large}[i/20%2])
@@ -224,6 +226,7 @@ func TestFault_V5_ResolutionChanges(t *testing.T) {
 // V6: the link stands still for 20 s. Afterwards the newest frame is at most two intervals behind what the camera sends, whatever has
 // piled up on the way; both where the read time limit ends the connection and where it does not.
 func TestFault_V6_NewestFrameAfterAStall(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes 20 s")
 	}
@@ -291,6 +294,7 @@ func TestFault_V6_NewestFrameAfterAStall(t *testing.T) {
 
 // V6: the server restarts.
 func TestFault_V6_ServerRestarts(t *testing.T) {
+	t.Parallel()
 	good := grey(t, 64, 48, level(3))
 	h := stream(10*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, _ int) bool { send(w, good); return true })
 	l, err := net.Listen("tcp", "127.0.0.1:0")

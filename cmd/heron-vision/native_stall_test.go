@@ -56,6 +56,7 @@ func stalling(t *testing.T, stalls int32) (url string, stalled *atomic.Int64) {
 
 // A source that stalls in the middle of a frame: the driver gives up or the process is replaced, and observations flow again.
 func TestFault_V2_SourceStallsMidFrame(t *testing.T) {
+	t.Parallel()
 	program, data := nativeVision(t), testdata(t)
 	url, stalled := stalling(t, 1)
 	const stall = 2 * time.Second

@@ -72,6 +72,7 @@ func brokenBundle(t *testing.T, data, file string) string {
 // Models that hang or eat memory, while a good model beside them classifies a camera: each is refused with a code of its kind, and the
 // good one goes on.
 func TestFault_M5_M6_BrokenModelsAreContained(t *testing.T) {
+	t.Parallel()
 	program, data := nativeVision(t), testdata(t)
 	for file, codes := range map[string]string{
 		"ok.onnx":          "",

@@ -82,6 +82,7 @@ func damageModel(t *testing.T, cfg Config, target string, w *world, how func(pat
 }
 
 func TestFault_U10_TheWayBackIsGone(t *testing.T) {
+	t.Parallel()
 	for name, how := range map[string]func(string) error{
 		"deleted":   os.Remove,
 		"cut off":   func(p string) error { return os.Truncate(p, 10) },
@@ -151,6 +152,7 @@ func TestALiveModelThatRotsIsFetchedAgain(t *testing.T) {
 
 // U11: what was verified is exchanged before it is loaded, or while it waits.
 func TestFault_U11_ExchangedAfterVerifying(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"after:verified", "after:stored", "after:tried", "after:shadow"} {
 		for name, how := range map[string]func(string) error{
 			"symlink": func(p string) error { return errors.Join(os.Remove(p), os.Symlink("/etc/passwd", p)) },

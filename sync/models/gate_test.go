@@ -91,6 +91,7 @@ func TestAnotherWishIsNotHeldUp(t *testing.T) {
 
 // While the device is in use, a model is fetched and tried, runs beside the live one, and is not switched to.
 func TestLocalActivityPutsTheSwitchOff(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		most, inUse, took time.Duration
 		says              string

@@ -40,6 +40,7 @@ func written(t testing.TB) (path string, whole []byte) {
 }
 
 func TestAJournalSaysWhatWasWritten(t *testing.T) {
+	t.Parallel()
 	path, _ := written(t)
 	j := &journal{path: path}
 	defer j.close()
@@ -59,6 +60,7 @@ func TestAJournalSaysWhatWasWritten(t *testing.T) {
 
 // Whatever happens to the file, opening it ends: as it was, as some earlier state, or set aside. Then it can be written.
 func TestDamagedJournalsAreReadOrSetAside(t *testing.T) {
+	t.Parallel()
 	path, whole := written(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	n := 1500
@@ -220,6 +222,7 @@ func FuzzPages(f *testing.F) {
 
 // A journal of a Heron that did not yet say which step stopped a model, nor by what: it is the one after the last complete step.
 func TestAnOlderJournalIsReadAndToldInTheNewWords(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	j := &journal{path: filepath.Join(dir, journalName)}
 	if _, _, err := j.open(); err != nil {

@@ -2,6 +2,7 @@ package models
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,10 @@ const childEnv = "HERON_MODELS_TEST_CHILD"
 func TestMain(m *testing.M) {
 	if arg := os.Getenv(childEnv); arg != "" {
 		os.Exit(childMain(strings.SplitN(arg, "|", 4)))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // most of them wait for the disk
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

@@ -37,6 +37,7 @@ func events() *rapid.Generator[[]event] {
 // TestWhateverHappens: offers, failures, crashes and jumps of the clock in any order. At any time what heron-vision is given is whole, verified and
 // not refused; in the end, when all works again, a good model that is offered runs.
 func TestWhateverHappens(t *testing.T) {
+	t.Parallel()
 	archives := newWorld(t, "trial-nan", "trial-crash", "shadow-worse", "shadow-crash", "live-nan", "live-crash").repo
 	rapid.Check(t, func(rt *rapid.T) {
 		list := events().Draw(rt, "events")

@@ -27,6 +27,7 @@ func small(t *testing.T, options string) string {
 // TestFault_S7_U12_FullAtEachStep: from a step on the disk takes nothing more, or no more names. The old model stays live, the reason is told, and
 // when there is room again it goes on by itself.
 func TestFault_S7_U12_FullAtEachStep(t *testing.T) {
+	t.Parallel()
 	steps := []Step{StepOffered, StepMetadata, StepReserved, StepFetched, StepVerified, StepStored, StepTried, StepShadow, StepSwitching, StepProbation, StepConfirmed}
 	for _, kind := range []string{"bytes", "inodes"} {
 		for _, step := range steps {
@@ -108,6 +109,7 @@ func TestNoRoomIsFoundBeforeAByteIsAskedFor(t *testing.T) {
 
 // S20: leftovers hold no start up.
 func TestFault_S20_ManyLeftovers(t *testing.T) {
+	t.Parallel()
 	n := 100_000
 	if testing.Short() {
 		n = 5_000
@@ -138,6 +140,7 @@ func TestFault_S20_ManyLeftovers(t *testing.T) {
 
 // M9, as far as it is ours: many swaps leave nothing behind.
 func TestFault_M9_ManySwaps(t *testing.T) {
+	t.Parallel()
 	inTime(t, nil, func(t *testing.T, w *world, d *device) {
 		for i := range 100 {
 			d.settle([]string{"v1/1", "v2/1", "v3/1"}[i%3])

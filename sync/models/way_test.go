@@ -62,6 +62,7 @@ func TestAModelComesAllTheWay(t *testing.T) {
 
 // Each bad model is stopped at the step that should stop it; the one before runs, and the digest is refused from then on.
 func TestBadModelsAreStoppedWhereTheyShouldBe(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]struct {
 		after  Step // the last that was complete
 		at     string

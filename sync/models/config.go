@@ -125,7 +125,7 @@ type Config struct {
 	Unsigned   bool                     // Activate is allowed
 	Now        func() time.Time         // as trustworthy as it gets; nil: time.Now
 	Busy       func(slot string) string // why the switch is put off: local activity; nil: never. Must not block
-	BusyAtMost time.Duration            // a switch is put off for; 0: for as long as Busy says. After a restart it counts anew
+	BusyAtMost time.Duration            // a switch is put off for; 0: for as long as Busy says. The count outlives a restart, to a 24th of it
 	Audit      func(Entry)              // called in order for each slot, at least once for each entry; nil: nobody
 	Changed    func()                   // State has changed; must not block or call back
 }

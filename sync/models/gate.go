@@ -20,7 +20,8 @@ type gate struct {
 	of     string    // the wish's target: another begins anew
 	putOff string    // why the fetch waits, as the source said last; empty: it does not
 	come   int       // percent of it that are here
-	busy   time.Time // since when the switch is put off; zero: it is not
+	busy   time.Time // since when the switch is put off, restarts included; zero: it is not
+	noted  time.Time // when that was journalled
 }
 
 // closed is why a step does not begin now; empty: it may. shown is what is told, which stays while the source is asked again.
@@ -64,7 +65,7 @@ func (s *slot) notNow(w Wish) string {
 	return ""
 }
 
-// inUse is why the switch is put off: local activity, for so long at most. A slot without a model is of no use to anybody.
+// inUse is why the switch is put off: local activity, for so long at most, counted while the device runs: the clock may jump. A slot without a model is of no use to anybody.
 func (s *slot) inUse() string {
 	if s.running.IsNone() {
 		return ""
@@ -73,12 +74,17 @@ func (s *slot) inUse() string {
 	if why == "" || most <= 0 {
 		return why
 	}
+	now := time.Now()
 	if s.gate.busy.IsZero() {
-		s.gate.busy = time.Now()
+		s.gate.busy, s.gate.noted = now.Add(-s.rec.Next.PutOff), now
 	}
 	until := s.gate.busy.Add(most)
-	if !time.Now().Before(until) {
+	if !now.Before(until) {
 		return ""
+	}
+	if now.Sub(s.gate.noted) >= max(most/24, time.Minute) { // a device that is switched off every night must come to the end of it, too
+		s.gate.noted = now
+		_ = s.put(s.rec.Next.Step, func(r *record) { r.Next.PutOff = now.Sub(s.gate.busy) }) // a failure is told by put, and costs no more than this count
 	}
 	return why + "; switches at " + until.Format("15:04") + " at the latest"
 }

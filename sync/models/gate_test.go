@@ -138,3 +138,40 @@ func TestLocalActivityPutsTheSwitchOff(t *testing.T) {
 		})
 	}
 }
+
+// A device in use all day and switched off every night comes to the end of the four hours all the same.
+func TestAPutOffSwitchCountsOnAfterARestart(t *testing.T) {
+	lives(t, nil, func(t *testing.T, w *world, cfg Config) {
+		var inUse atomic.Bool
+		cfg.BusyAtMost = 4 * time.Hour
+		cfg.Busy = func(string) string {
+			if inUse.Load() {
+				return "the line is running"
+			}
+			return ""
+		}
+		d := w.start(cfg, nil)
+		d.settle("v1/1")
+		inUse.Store(true)
+		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 9, Who: "technician (ada)", Shadow: time.Minute})
+		d.until("put off", time.Hour, func(s SlotState) bool { return s.Deferred != "" })
+		const day = 65 * time.Minute
+		for range 3 {
+			time.Sleep(day)
+			if s := d.state(); s.Active.Target != "v1/1" {
+				t.Fatalf("switched too early: %+v", s)
+			}
+			d.stop()
+			time.Sleep(12 * time.Hour) // off
+			d = w.start(cfg, nil)
+		}
+		defer d.stop()
+		began := time.Now()
+		d.until("switched", 8*time.Hour, ended(StepConfirmed, "v2/1"))
+		took, rest := time.Since(began), 4*time.Hour-3*day
+		if took < rest || took > rest+3*10*time.Minute+5*time.Minute { // a 24th of it is lost at each restart, and the rest is the probation
+			t.Errorf("switched after another %v, want about %v", took, rest)
+		}
+		d.well()
+	})
+}

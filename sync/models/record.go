@@ -166,16 +166,17 @@ type probation struct {
 
 // next is a model on its way.
 type next struct {
-	Wish     Wish    `json:"wish"`
-	Offer    Offer   `json:"offer,omitzero"`
-	Bundle   Bundle  `json:"bundle,omitzero"`
-	Step     Step    `json:"step"`
-	Attempts int     `json:"attempts,omitempty"` // failures in a row that say nothing of the model
-	Strikes  int     `json:"strikes,omitempty"`  // tries of this step that began and did not end well; written before each
-	Error    string  `json:"error,omitempty"`
-	Check    string  `json:"check,omitempty"` // of Error, if it was a *Fault
-	Ref      *Sample `json:"ref,omitempty"`   // the live model in the shadow run
-	live     Bundle  // what runs, for the job
+	Wish     Wish          `json:"wish"`
+	Offer    Offer         `json:"offer,omitzero"`
+	Bundle   Bundle        `json:"bundle,omitzero"`
+	Step     Step          `json:"step"`
+	Attempts int           `json:"attempts,omitempty"` // failures in a row that say nothing of the model
+	Strikes  int           `json:"strikes,omitempty"`  // tries of this step that began and did not end well; written before each
+	Error    string        `json:"error,omitempty"`
+	Check    string        `json:"check,omitempty"`   // of Error, if it was a *Fault
+	Ref      *Sample       `json:"ref,omitempty"`     // the live model in the shadow run
+	PutOff   time.Duration `json:"put_off,omitempty"` // how long ago, by the device's own running time, activity first kept the switch waiting; noted now and then
+	live     Bundle        // what runs, for the job
 }
 
 type hold struct {

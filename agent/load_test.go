@@ -78,7 +78,7 @@ func TestLoadFillsInDefaults(t *testing.T) {
 	if *c.Cameras[0].FPS != 10 || c.Models[0].Slot != "main" || c.Models[0].Cameras[0] != "a" || c.Status.Listen != "127.0.0.1:8642" || c.Events.Default.Dwell != 2 {
 		t.Errorf("defaults: %+v", c)
 	}
-	if !level.MatchString(c.Device.ID) {
+	if !isLevel(c.Device.ID) {
 		t.Errorf("device id %q", c.Device.ID)
 	}
 }

@@ -27,8 +27,14 @@ func problem(path, format string, args ...any) *Problem {
 	return &Problem{Path: "$." + path, What: fmt.Sprintf(format, args...)}
 }
 
-// level is what a topic level may be, so that a name can become one.
-var level = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+// The lengths are counted beside these patterns: {1,64} in one costs 100 kB of a device's memory.
+var (
+	levelForm  = regexp.MustCompile(`^[a-z0-9_-]+$`)
+	prefixForm = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+)
+
+// isLevel says whether a name can become a level of a topic.
+func isLevel(s string) bool { return len(s) <= 64 && levelForm.MatchString(s) }
 
 const levelHint = "expected 1 to 64 of a-z 0-9 _ -"
 
@@ -43,10 +49,10 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) checkDevice() error {
-	if !level.MatchString(c.Device.Group) {
+	if !isLevel(c.Device.Group) {
 		return problem("device.group", "%q cannot be a topic level, %s", c.Device.Group, levelHint)
 	}
-	if !level.MatchString(c.Device.ID) {
+	if !isLevel(c.Device.ID) {
 		return problem("device.id", "%q cannot be a topic level, %s", c.Device.ID, levelHint)
 	}
 	return nil
@@ -63,7 +69,7 @@ func (c *Config) checkCameras() error {
 	for i, cam := range c.Cameras {
 		at := fmt.Sprintf("cameras[%d].", i)
 		switch {
-		case !level.MatchString(cam.Name):
+		case !isLevel(cam.Name):
 			return problem(at+"name", "%q, %s", cam.Name, levelHint)
 		case seen[cam.Name]:
 			return problem(at+"name", "%q is used twice", cam.Name)
@@ -108,7 +114,7 @@ func (c *Config) checkModels() error {
 	for i, m := range c.Models {
 		at := fmt.Sprintf("models[%d].", i)
 		switch {
-		case !level.MatchString(m.Slot):
+		case !isLevel(m.Slot):
 			return problem(at+"slot", "%q, %s", m.Slot, levelHint)
 		case slots[m.Slot]:
 			return problem(at+"slot", "%q is used twice", m.Slot)
@@ -230,15 +236,18 @@ func (c *Config) checkStatus() error {
 	return nil
 }
 
-// prefix is what another system's topics may begin with.
-var prefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,2}$`)
+// isPrefix says whether another system's topics may begin with that.
+func isPrefix(s string) bool {
+	levels := strings.Split(s, "/")
+	return len(levels) <= 3 && !slices.ContainsFunc(levels, func(l string) bool { return len(l) > 64 || !prefixForm.MatchString(l) })
+}
 
 func (c *Config) checkAdapters() error {
 	home, thin := c.Adapters.HomeAssistant, c.Adapters.ThinEdge
 	switch {
-	case !prefix.MatchString(home.Prefix):
+	case !isPrefix(home.Prefix):
 		return problem("adapters.home_assistant.prefix", "%q, expected one to three levels of A-Z a-z 0-9 _ -", home.Prefix)
-	case !prefix.MatchString(thin.Root):
+	case !isPrefix(thin.Root):
 		return problem("adapters.thin_edge.root", "%q, expected one to three levels of A-Z a-z 0-9 _ -", thin.Root)
 	case home.Enabled && c.Uplink.Broker == "":
 		return problem("adapters.home_assistant.enabled", "needs uplink.broker: the one that Home Assistant uses, or one bridged to it")

@@ -77,7 +77,7 @@ func (r *Repo) Has(name string) (bool, error) {
 // delegation of its own. A version that exists is never replaced: the same bytes are nothing to do, others are refused. What is given beside
 // it, its manifest and patches to it, is signed in the same change.
 func (r *Repo) Add(file, name string, custom json.RawMessage, beside ...Item) (Result, error) {
-	if !targetName.MatchString(name) || isBeside(name) {
+	if !isTarget(name, versionBytes) || isBeside(name) {
 		return Result{}, fmt.Errorf("target %q: it must be FAMILY/VERSION, such as bottles/1.4.2", name)
 	}
 	family, _, _ := strings.Cut(name, "/")
@@ -85,7 +85,7 @@ func (r *Repo) Add(file, name string, custom json.RawMessage, beside ...Item) (R
 		return Result{}, err
 	}
 	for _, it := range beside {
-		if !besideName.MatchString(it.Name) || !strings.HasPrefix(it.Name, family+"/") || !isBeside(it.Name) {
+		if !isTarget(it.Name, besideBytes) || !strings.HasPrefix(it.Name, family+"/") || !isBeside(it.Name) {
 			return Result{}, fmt.Errorf("target %q: it cannot be signed beside %s", it.Name, name)
 		}
 	}

@@ -10,18 +10,29 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
 
-// familyName is what a family, and so a delegated role, may be called: a level of a topic, and never a role of root.
-var familyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+// The lengths are counted beside these patterns: {0,63} in one costs 100 kB in every process that has this package, devices too.
+var (
+	familyForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+	versionForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
+)
 
-// targetName is FAMILY/VERSION.
-var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
+// isFamily says whether a family, and so a delegated role, may be called that: a level of a topic, and never a role of root.
+func isFamily(name string) bool { return len(name) <= 64 && familyForm.MatchString(name) }
 
-// besideName is a target that is signed beside a bundle: two versions fit into it.
-var besideName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}/[0-9A-Za-z][0-9A-Za-z.+_-]{0,143}$`)
+// isTarget says whether a name is FAMILY/VERSION, with a version of so many bytes at most.
+func isTarget(name string, most int) bool {
+	family, version, _ := strings.Cut(name, "/")
+	return isFamily(family) && len(version) <= most && versionForm.MatchString(version)
+}
+
+const (
+	versionBytes = 64
+	besideBytes  = 144 // of what is signed beside a bundle: two versions fit into it
+)
 
 func checkFamily(name string) error {
 	switch {
-	case !familyName.MatchString(name):
+	case !isFamily(name):
 		return fmt.Errorf("family %q: lower case letters, digits, - and _ only, 64 at most", name)
 	case name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP:
 		return fmt.Errorf("family %q: that is the name of a role", name)
@@ -33,7 +44,7 @@ func checkFamily(name string) error {
 func NameOf(file string) (string, error) {
 	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".tar")
 	i := strings.LastIndex(base, "-")
-	if i < 1 || !targetName.MatchString(base[:i]+"/"+base[i+1:]) {
+	if i < 1 || !isTarget(base[:i]+"/"+base[i+1:], versionBytes) {
 		return "", fmt.Errorf("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
 	}
 	return base[:i] + "/" + base[i+1:], nil

@@ -31,6 +31,13 @@ func run(args []string, out, errs io.Writer) int {
 	if len(args) > 0 && args[0] == tflite.ProbeFlag { // our own child: a library pair that does not fit ends the process
 		return tflite.ProbeMain(args[1:])
 	}
+	if len(args) > 0 && args[0] == lookFlag { // the same for any library
+		if err := lookMain(args[1:], out); err != nil {
+			fmt.Fprintf(errs, "heron-vision: %v\n", err)
+			return 1
+		}
+		return 0
+	}
 	if len(args) > 0 {
 		return say(args, out, errs)
 	}
@@ -54,7 +61,7 @@ func say(args []string, out, errs io.Writer) int {
 		fmt.Fprintf(out, "heron-vision %s (protocol %d)\n", version, vision.ProtocolVersion)
 		d := drivers(newLog(errs))
 		fmt.Fprintf(out, "cameras: %s\n", list(d.CameraNames))
-		for _, e := range d.Report() {
+		for _, e := range sayReport() {
 			fmt.Fprintf(out, "engine %s: %s\n", e.Engine, state(e))
 		}
 		return 0

@@ -56,7 +56,7 @@ DEVICE      STATE    MODEL                           ENGINE        STEP         
 acme/dev-1  online   bottles@1.4.1                   onnx          refused                 3    -        30s   bottles/1.5.0 refused: [tried] golden/2.png: ok where scratched [31m was expected
 acme/dev-2  online   main=bottles@1.4.1 caps=caps@2  edgetpu onnx  fetched 40% confirmed   3+7  -        10s
 acme/dev-3  online   none                            -             waiting (not-selected)  3    -        46h
-acme/dev-4  offline                                                                        0    -        60m   reported: not a JSON object
+acme/dev-4  offline                                                                        0    -        60m   reported: not a JSON object: "[]"
 4 devices, 3 online`)
 	narrow := plainCanvas(60)
 	narrow.live = true

@@ -222,7 +222,7 @@ func decode(b []byte, v any) error {
 		return fmt.Errorf("more than %d values", maxValues)
 	}
 	if !isObject(b) {
-		return errors.New("not a JSON object")
+		return fmt.Errorf("not a JSON object: %q", clip(string(b)))
 	}
 	err := json.Unmarshal(b, v)
 	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

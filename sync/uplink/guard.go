@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,13 @@ import (
 	"time"
 )
 
-// maxInbound is the longest packet a broker may send us; the MQTT client would allocate whatever length five bytes claim.
-const maxInbound = 128 << 10
+// maxInbound is the longest packet that the MQTT client is given; it would allocate whatever length five bytes claim. A longer message,
+// up to maxSkipped, is read past: a retained one comes again with every connection, so to end the connection for it would be the end of the link.
+const (
+	maxInbound = 128 << 10
+	maxSkipped = 1 << 20
+	maxTopic   = 1 << 10
+)
 
 // MQTT control packet types, the high four bits of the first byte.
 const (
@@ -203,7 +209,36 @@ func (g *guard) next() error {
 	if err := g.check(first>>4, first&0x0f, length); err != nil {
 		return err
 	}
+	if length > maxInbound {
+		return g.shorten(first, length)
+	}
 	g.head, g.body = head, length
+	return nil
+}
+
+// shorten hands over a PUBLISH with the same topic and identifier, whose payload says that the real one was too long. So it is
+// acknowledged, and whoever it was for refuses it in words.
+func (g *guard) shorten(first byte, length int) error {
+	b, err := g.r.Peek(2)
+	if err != nil {
+		return noEOF(err)
+	}
+	keep := 2 + (int(b[0])<<8 | int(b[1]))
+	if first>>1&3 > 0 {
+		keep += 2
+	}
+	if keep > maxTopic {
+		return protocolError{fmt.Sprintf("a message of %d bytes with a topic of %d", length, keep)}
+	}
+	start := make([]byte, keep)
+	if _, err := io.ReadFull(g.r, start); err != nil {
+		return noEOF(err)
+	}
+	if _, err := g.r.Discard(length - keep); err != nil {
+		return noEOF(err)
+	}
+	body := fmt.Appendf(start, "too long: %d bytes, at most %d are taken", length-keep, maxInbound-keep)
+	g.head = append(binary.AppendUvarint([]byte{first}, uint64(len(body))), body...)
 	return nil
 }
 
@@ -218,7 +253,7 @@ func (g *guard) check(kind, flags byte, length int) error {
 		if qos := flags >> 1 & 3; qos > 1 {
 			return protocolError{fmt.Sprintf("a message with QoS %d, which nobody asked for", qos)}
 		}
-		if length > maxInbound {
+		if length > maxSkipped {
 			return protocolError{fmt.Sprintf("a message of %d bytes; the most taken is %d", length, maxInbound)}
 		}
 	case packetPuback:

@@ -65,6 +65,10 @@ type Options struct {
 	Username     string   // of a network camera
 	PasswordFile string   // … read at each opening; the password is never part of Source, a message or an argument
 
+	// Step, which may be nil, says that the opener goes on: how long a call into the driver has taken is counted anew. It is for openers that
+	// make several calls, each with its own deadline, or wait for their turn.
+	Step func()
+
 	// Note tells people of something that did not keep the camera from opening: a control that it lacks, another node than before.
 	// A Source shows it as its LastError; it may be nil: use Tell.
 	Note func(what string)

@@ -65,6 +65,7 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{config: c, fresh: make(chan struct{}, 1), room: make(chan struct{}, 1), view: newViewer(c.View)}
 	s.config.Note = s.note
+	s.config.Step = func() { s.calling() }
 	s.stats.state = Opening
 	s.ticks.period = period(c.FPS)
 	return s, nil

@@ -28,7 +28,9 @@ type mjpeg struct {
 	resp     *http.Response
 	fetch    *fetcher
 	in       *bufio.Reader
-	boundary []byte
+	boundary []byte // as the header names it, without dashes; from the first part on, as it stands before each part
+	begun    bool   // the first part was found
+	skipped  int    // bytes before the next part
 	ended    context.CancelCauseFunc
 	watch    *time.Timer // ends the connection when a picture takes longer than timeout
 	timeout  time.Duration
@@ -66,7 +68,7 @@ func (m *mjpeg) begin() error {
 	if !strings.HasPrefix(kind, "multipart/") {
 		return &otherTypeError{m.what, kind}
 	}
-	m.boundary = []byte("--" + strings.TrimLeft(params["boundary"], "-")) // some write the dashes into the header
+	m.boundary = []byte(strings.TrimLeft(params["boundary"], "-"))
 	m.in = bufio.NewReaderSize(m.resp.Body, 64<<10)
 	return nil
 }
@@ -92,6 +94,10 @@ func (m *mjpeg) Grab() error {
 
 // broken names what ended the stream.
 func (m *mjpeg) broken(err error) error {
+	if m.skipped > 0 && context.Cause(m.resp.Request.Context()) == errSilent {
+		return fmt.Errorf("%s: %d bytes came and no picture began in time: what is between the pictures is not what the header says (%s)",
+			m.what, m.skipped, clean(m.resp.Header.Get("Content-Type")))
+	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return fmt.Errorf("%s: the camera ended the stream, it gives no more frames", m.what)
 	}
@@ -105,20 +111,25 @@ const maxHeader = 16 << 10
 func (m *mjpeg) header() (length int, image bool, err error) {
 	length, image = -1, true
 	began := false
+	m.skipped = 0
 	for n := 0; n < maxHeader+maxJPEG; {
 		line, err := m.in.ReadSlice('\n')
+		n += len(line)
+		if !began {
+			m.skipped = n
+		}
 		if err == bufio.ErrBufferFull {
-			n += len(line)
 			continue
 		}
 		if err != nil {
 			return 0, false, err
 		}
-		n += len(line)
 		line = bytes.TrimRight(line, "\r\n")
 		switch {
 		case !began:
-			began = isBoundary(line, m.boundary)
+			if began = m.parts(line); began {
+				m.skipped = 0
+			}
 		case len(line) == 0:
 			return length, image, nil
 		case n > maxHeader:
@@ -138,8 +149,29 @@ func (m *mjpeg) header() (length int, image bool, err error) {
 	return 0, false, fmt.Errorf("no picture begins within %d bytes", maxHeader+maxJPEG)
 }
 
-func isBoundary(line, boundary []byte) bool {
-	return len(boundary) > 2 && bytes.HasPrefix(line, boundary) || len(boundary) <= 2 && bytes.HasPrefix(line, []byte("--"))
+// longBoundary is more than any boundary has: 70 bytes and dashes.
+const longBoundary = 100
+
+// parts says whether line stands between two parts. By the book that is two dashes and the boundary of the header, but cameras write the dashes
+// into the header as well, or into neither, or another word altogether: what stands before the first part is what stands before each.
+func (m *mjpeg) parts(line []byte) bool {
+	if m.begun {
+		return bytes.HasPrefix(line, m.boundary)
+	}
+	word := bytes.TrimLeft(line, "-")
+	dashes := len(line) - len(word)
+	switch {
+	case len(line) > longBoundary:
+		return false
+	case len(m.boundary) > 0 && bytes.HasPrefix(word, m.boundary):
+		m.boundary = bytes.Clone(line[:dashes+len(m.boundary)])
+	case dashes >= 2 && len(word) > 0:
+		m.boundary = bytes.Clone(bytes.TrimRight(line, " \t"))
+	default:
+		return false
+	}
+	m.begun = true
+	return true
 }
 
 func field(line []byte, name string) ([]byte, bool) {
@@ -152,7 +184,7 @@ func field(line []byte, name string) ([]byte, bool) {
 // body reads a part; one without a length ends at the next boundary, which is left in place.
 func (m *mjpeg) body(length int) error {
 	m.jpeg = m.jpeg[:0]
-	if length >= 0 {
+	if length > 0 { // some write 0 and send a picture
 		if cap(m.jpeg) < length {
 			m.jpeg = make([]byte, length, length+length/4)
 		}
@@ -163,8 +195,8 @@ func (m *mjpeg) body(length int) error {
 	whole := true // the last line read was whole: a boundary may follow
 	for len(m.jpeg) <= maxJPEG {
 		if whole {
-			next, err := m.in.Peek(max(2, len(m.boundary)))
-			if isBoundary(next, m.boundary) {
+			next, err := m.in.Peek(len(m.boundary))
+			if m.parts(next) {
 				m.jpeg = bytes.TrimRight(m.jpeg, "\r\n")
 				return nil
 			}

@@ -102,9 +102,17 @@ func TestMJPEG(t *testing.T) {
 		"by the book":    {multipart, send},
 		"no length":      {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n", b) }},
 		"dashes in both": {"multipart/x-mixed-replace;boundary=--frame", send},
-		"quoted":         {`multipart/x-mixed-replace; boundary="frame"`, send},
-		"bare lines":     {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\nContent-length: %d\n\n%s\n", len(b), b) }},
-		"no boundary":    {"multipart/x-mixed-replace", send},
+		"two more dashes": {"multipart/x-mixed-replace; boundary=--frame", func(w io.Writer, b []byte) {
+			fmt.Fprintf(w, "----frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n", len(b), b)
+		}},
+		"two more dashes, no length": {"multipart/x-mixed-replace; boundary=--frame", func(w io.Writer, b []byte) { fmt.Fprintf(w, "----frame\r\n\r\n%s\r\n", b) }},
+		"no dashes":                  {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "frame\r\nContent-Length: %d\r\n\r\n%s\r\n", len(b), b) }},
+		"another word":               {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--ipcam\r\nContent-Length: %d\r\n\r\n%s\r\n", len(b), b) }},
+		"another word, no length":    {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--ipcam \r\n\r\n%s\r\n", b) }},
+		"a length of 0":              {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\r\nContent-Length: 0\r\n\r\n%s\r\n", b) }},
+		"quoted":                     {`multipart/x-mixed-replace; boundary="frame"`, send},
+		"bare lines":                 {multipart, func(w io.Writer, b []byte) { fmt.Fprintf(w, "--frame\nContent-length: %d\n\n%s\n", len(b), b) }},
+		"no boundary":                {"multipart/x-mixed-replace", send},
 		"other parts": {multipart, func(w io.Writer, b []byte) {
 			io.WriteString(w, "--frame\r\nContent-Type: text/plain\r\n\r\nhello\r\n")
 			send(w, b)
@@ -166,6 +174,23 @@ func TestFault_V6_ConnectionIsCut(t *testing.T) {
 	}
 	if st := s.Stats(); !strings.Contains(st.LastError, "gives no more frames") || strings.Contains(st.LastError, "geheim") {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A stream in which no part begins is not called silent.
+func TestMJPEGWithoutParts(t *testing.T) {
+	t.Parallel()
+	url := serve(t, stream(2*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+		io.WriteString(w, "nothing that anybody knows\r\n")
+		return true
+	}))
+	s, ctx := source(t, camera.Options{Source: url, ReadTimeout: 300 * time.Millisecond})
+	for !strings.Contains(s.Stats().LastError, "no picture began") {
+		if !strings.Contains(s.Stats().LastError, "silent") && ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		t.Fatalf("%+v", s.Stats())
 	}
 }
 

@@ -25,7 +25,12 @@ const (
 
 // New serves rtsp:, rtsps:, http:, https: and snapshot+http(s): sources. RTSP, and what comes over HTTP and is no JPEG stream, is left
 // to next, with user and password in the URL as that wants it.
+//
+// OpenCV opens one FFmpeg stream at a time in a process: a camera that takes connections and says nothing would keep the others out for as long as its
+// opening may take, and their waiting would look like a driver that hangs. So an RTSP server has to answer before its stream is opened, and the
+// streams wait for their turn here, in order.
 func New(decode Decoder, next camera.Opener) camera.Opener {
+	next = inTurn(next)
 	return func(ctx context.Context, o camera.Options) (camera.Device, error) {
 		scheme := camera.Scheme(o.Source)
 		rest, snapshot := strings.CutPrefix(o.Source, "snapshot+")
@@ -41,6 +46,9 @@ func New(decode Decoder, next camera.Opener) camera.Opener {
 		if o.ReadTimeout <= 0 {
 			o.ReadTimeout = readTimeout
 		}
+		if o.Step == nil {
+			o.Step = func() {}
+		}
 		l, u, err := credentials(o)
 		if err != nil {
 			return nil, err
@@ -51,11 +59,37 @@ func New(decode Decoder, next camera.Opener) camera.Opener {
 		case scheme == "http" || scheme == "https":
 			return openHTTP(ctx, o, l, u, decode, next)
 		}
+		if err := answers(ctx, o, u); err != nil {
+			return nil, fmt.Errorf("%s: no video stream: %w", camera.Redact(o.Source), err)
+		}
+		o.Step()
 		d, err := next(ctx, withLogin(o, l, u))
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			o.Step()
 			err = explain(ctx, o, l, u, err)
 		}
 		return d, err
+	}
+}
+
+// inTurn opens one stream at a time.
+func inTurn(open camera.Opener) camera.Opener {
+	turn := make(chan struct{}, 1)
+	return func(ctx context.Context, o camera.Options) (camera.Device, error) {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for waits := true; waits; {
+			select {
+			case turn <- struct{}{}:
+				waits = false
+			case <-tick.C:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			o.Step()
+		}
+		defer func() { <-turn }()
+		return open(ctx, o)
 	}
 }
 

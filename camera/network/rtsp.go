@@ -10,12 +10,48 @@ import (
 	"net"
 	"net/textproto"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"heron/camera"
 )
+
+// answerTimeout bounds how long an RTSP server may take to say what it offers.
+const answerTimeout = 5 * time.Second
+
+var (
+	errRTSP  = errors.New("the server takes the connection but does not answer as an RTSP server, or not in time")
+	errHangs = errors.New("the server takes the connection and says nothing")
+)
+
+// answers says why an RTSP server answers nothing at all. What it answers, and whether a login is wanted, is not looked at; and not one behind TLS,
+// whose certificate the driver takes as it is.
+func answers(ctx context.Context, o camera.Options, u *url.URL) error {
+	if u.Scheme != "rtsp" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, min(answerTimeout, o.OpenTimeout), errHangs)
+	defer cancel()
+	conn, err := dial(ctx, u)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return because(context.Background(), os.ErrDeadlineExceeded)
+	case err != nil:
+		return because(ctx, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	_, _, _, err = request(conn, bufio.NewReader(io.LimitReader(conn, 256<<10)), u, 1, "")
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return because(ctx, err)
+	}
+	return errRTSP
+}
 
 // explain asks an RTSP server for what the driver's failure does not tell: the answer's status, or what it would send.
 func explain(ctx context.Context, o camera.Options, l login, u *url.URL, err error) error {
@@ -50,7 +86,7 @@ func describe(ctx context.Context, l login, u *url.URL) string {
 	case errors.Is(err, errScheme):
 		return "401: " + err.Error()
 	case err != nil:
-		return "the server takes the connection but does not answer as an RTSP server, or not in time"
+		return errRTSP.Error()
 	case status == 401 && l == (login{}):
 		return "401: the camera wants a user and a password: set credentials.username and credentials.password_file"
 	case status == 401:

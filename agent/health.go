@@ -39,6 +39,7 @@ type facts struct {
 	linked   bool                 // a broker is configured
 	unfit    map[string][]string  // camera → facts of its last frame
 	reopened map[string]time.Time // camera → when it was last opened anew
+	relapses map[string]int       // camera → how often in a row it gave frames and failed again, each within grace of the one before
 	troubles []board.Trouble      // of the board
 	orders   []board.Order        // rates that it allows
 	config   *message.ReportedConfig
@@ -48,6 +49,10 @@ type facts struct {
 
 // grace is how long a part may take to start, or the link to be away, before that is worth a reason.
 const grace = 30 * time.Second
+
+// relapses is how often a camera may come and go before it is failing until it has held for grace: one that is silent after its first frame
+// would else make four alarm records every few seconds.
+const relapses = 3
 
 // assess derives the device's state from its parts' counters. It is pure: the same facts give the same answer.
 func assess(f facts) (state string, reasons []reason) {
@@ -93,10 +98,15 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
 	case s.FrameAge > cam.Stall.Seconds():
 		add("camera-stale", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
+	case f.now.Sub(f.reopened[cam.Name]) < grace && f.relapses[cam.Name] >= relapses:
+		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s is opened anew again and again: %s", cam.Name, redactURL(s.LastError))
 	case f.now.Sub(f.reopened[cam.Name]) < grace:
 		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew: %s", cam.Name, redactURL(s.LastError))
 	}
 	for _, fact := range f.unfit[cam.Name] {
+		if s.FrameAge > cam.Stall.Seconds() { // of a picture from before
+			break
+		}
 		t := textOf(fact)
 		add(t.code, "warning", t.next, "camera %s: %s", cam.Name, t.text)
 	}

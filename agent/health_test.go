@@ -32,6 +32,16 @@ func TestAssess(t *testing.T) {
 	}{
 		{"all is well", func(*facts) {}, stateOK, nil},
 		{"camera reopening", func(f *facts) { f.vision.Cameras[0].State, f.vision.Cameras[0].FrameAge = "reopening", 1 }, stateFailed, []string{"camera-failing"}},
+		{"camera opened anew", func(f *facts) { f.reopened = map[string]time.Time{"front": now.Add(-time.Second)} }, stateDegraded, []string{"camera-reopened"}},
+		{"camera comes and goes", func(f *facts) {
+			f.reopened, f.relapses = map[string]time.Time{"front": now.Add(-time.Second)}, map[string]int{"front": 3}
+		}, stateDegraded, []string{"camera-failing"}},
+		{"camera came and went", func(f *facts) {
+			f.reopened, f.relapses = map[string]time.Time{"front": now.Add(-grace)}, map[string]int{"front": 3}
+		}, stateOK, nil},
+		{"facts of a picture from before", func(f *facts) {
+			f.unfit, f.vision.Cameras[0].State, f.vision.Cameras[0].FrameAge = map[string][]string{"front": {"frozen"}}, "reopening", 6
+		}, stateFailed, []string{"camera-failing"}},
 		{"camera stale", func(f *facts) { f.vision.Cameras[0].FrameAge = 6 }, stateFailed, []string{"camera-stale"}},
 		{"covered", func(f *facts) { f.unfit = map[string][]string{"front": {"covered"}} }, stateDegraded, []string{"camera-covered"}},
 		{"crash loop", func(f *facts) { f.vision.State = "crash-loop" }, stateFailed, []string{"vision-crash-loop"}},
@@ -82,5 +92,26 @@ func TestWatchKeepsSinceAndTellsChanges(t *testing.T) {
 	}
 	if _, _, changed = w.update(t0.Add(2*time.Second), stateDegraded, []reason{{Code: "b", Camera: "x"}, {Code: "b", Camera: "y"}}); changed {
 		t.Error("nothing changed")
+	}
+}
+
+// A camera that gives a frame and is silent again is failing from the third time on, and not back and failing in turns; one that cannot be
+// opened for a while and is back has come back once.
+func TestRelapses(t *testing.T) {
+	t0 := time.Unix(1000, 0)
+	var v view
+	for i := range 4 {
+		v.count.Read++
+		if v.reopen(t0.Add(time.Duration(i) * 6 * time.Second)); v.relapses != i+1 {
+			t.Errorf("%d relapses after %d", v.relapses, i+1)
+		}
+	}
+	v.count.Read++
+	v.reopen(t0.Add(18*time.Second + grace))
+	for i := range 20 { // the server is away
+		v.reopen(t0.Add(20*time.Second + grace + time.Duration(i)*2*time.Second))
+	}
+	if v.relapses != 1 {
+		t.Errorf("%d relapses of one", v.relapses)
 	}
 }

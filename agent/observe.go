@@ -157,9 +157,9 @@ func (a *Agent) gather(now time.Time) facts {
 	}
 	f.fullAt = a.seen.fullAt
 	f.troubles, f.orders = a.fit.troubles, a.fit.orders
-	f.unfit, f.reopened = map[string][]string{}, map[string]time.Time{}
+	f.unfit, f.reopened, f.relapses = map[string][]string{}, map[string]time.Time{}, map[string]int{}
 	for name, v := range a.views {
-		f.unfit[name], f.reopened[name] = v.last.Facts, v.reopenedAt
+		f.unfit[name], f.reopened[name], f.relapses[name] = v.last.Facts, v.reopenedAt, v.relapses
 	}
 	return f
 }
@@ -195,7 +195,7 @@ func (a *Agent) lookAtVision(now message.Stamp, s vision.ClientStats) {
 		v.counted(c)
 		a.rollup.Drop(c.Name, "newer-frame", int(v.count.Dropped-before.Dropped))
 		if v.count.Reopened > before.Reopened && v.count.Read > 0 { // a short stall may be over before the state is looked at
-			v.reopenedAt = now.T
+			v.reopen(now.T)
 		}
 	}
 }

@@ -16,6 +16,19 @@ type view struct {
 	now    vision.CameraStats // of the present heron-vision
 
 	reopenedAt time.Time // when the source was last opened anew
+	readThen   uint64    // frames it had given by then
+	relapses   int       // how often in a row it gave frames and failed again, with less than grace between
+}
+
+// reopen notes that the source is opened anew. A try after one that gave no frame is no relapse.
+func (v *view) reopen(now time.Time) {
+	if now.Sub(v.reopenedAt) >= grace {
+		v.relapses = 0
+	}
+	if v.count.Read > v.readThen {
+		v.relapses++
+	}
+	v.reopenedAt, v.readThen = now, v.count.Read
 }
 
 // counted takes a beat's counters. A new heron-vision counts from zero; what its predecessor counted stays.

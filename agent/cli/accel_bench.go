@@ -75,7 +75,7 @@ func (a *app) accelBench(ctx context.Context, command string, o benchOptions) er
 	defer bundle.close()
 	engines, err := enginesOf(bundle.dir, o.engine)
 	if err != nil {
-		return err
+		return bundle.said(err)
 	}
 	var rows []benchRow
 	for i, e := range engines {

@@ -81,7 +81,7 @@ func (a *app) classify(ctx context.Context, model, engine, command string, pictu
 	ready, stop := context.WithTimeout(ctx, classifyLoad+5*time.Second)
 	defer stop()
 	if err := client.WaitReady(ready); err != nil {
-		return fmt.Errorf("model %s: %w", model, explain(client, err))
+		return fmt.Errorf("model %s: %w", model, bundle.said(explain(client, err)))
 	}
 	return a.classifyAll(ctx, client, pictures)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,7 @@ func (a *app) modelSchema() *cobra.Command {
 
 // opened is a bundle that a command reads: the folder, and the archive that it was unpacked from.
 type opened struct {
+	path   string // as the user named it
 	dir    string
 	size   int64  // of the archive
 	digest string // of the archive; empty for a folder
@@ -50,7 +52,7 @@ func openBundle(path string) (*opened, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the bundle: %w", err)
 	}
-	o := &opened{close: func() { _ = os.RemoveAll(cache) }}
+	o := &opened{path: path, close: func() { _ = os.RemoveAll(cache) }}
 	if o.dir, err = models.Open(path, cache); err == nil {
 		o.dir, err = filepath.Abs(o.dir)
 	}
@@ -62,6 +64,14 @@ func openBundle(path string) (*opened, error) {
 		o.size, o.digest = st.Size(), filepath.Base(o.dir)
 	}
 	return o, nil
+}
+
+// said names what the user named, in place of a folder that is gone before the message is read.
+func (o *opened) said(err error) error {
+	if err == nil || o.digest == "" || !strings.Contains(err.Error(), o.dir) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), o.dir, o.path))
 }
 
 // lacks lists what a published bundle must have and this manifest has not.

@@ -80,7 +80,7 @@ func (a *app) modelInspect() *cobra.Command {
 func inspect(path string, o *opened) (*inspected, error) {
 	b, err := inference.ReadBundle(o.dir, nil)
 	if err != nil {
-		return nil, err
+		return nil, o.said(err)
 	}
 	m := b.Manifest
 	in := &inspected{Bundle: path, Name: m.Name, Version: m.Version, Created: m.Created, Dataset: m.Dataset, Lacks: lacks(m), Labels: labelFacts{m.Labels, len(b.Labels)},

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"heron/inference"
+	"heron/sync/models"
 )
 
 // sample is a folder with everything that a published bundle needs, for the scripted engine.
@@ -191,6 +192,13 @@ func TestModelInspect(t *testing.T) {
 	var in inspected
 	if err := json.Unmarshal([]byte(out), &in); err != nil || code != 0 || in.Archive == nil || len(in.Archive.SHA256) != 64 || in.Labels.Count != 3 || len(in.Engines) != 2 || len(in.Files) != 5 || in.Files[1].Role != "weights" {
 		t.Errorf("exit %d, %v: %s%s", code, err, out, msg)
+	}
+	f.write(t, "bundle/manifest.json", `{"v":1,"surprise":true}`)
+	var packed bytes.Buffer
+	must(t, models.Pack(bundle, &packed))
+	must(t, os.WriteFile(archive, packed.Bytes(), 0o600))
+	if _, msg, code = heron(t, "model", "inspect", archive); code != 1 || !strings.Contains(msg, archive+"/manifest.json: unknown field") {
+		t.Errorf("exit %d: %s\nthe folder it was unpacked into is gone; the archive is meant", code, msg)
 	}
 	if _, msg, code = heron(t, "model", "inspect", filepath.Join(f.dir, "none")); code != 1 {
 		t.Errorf("exit %d: %s", code, msg)

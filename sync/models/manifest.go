@@ -139,6 +139,9 @@ func (m *manifest) checkFiles(root *os.Root, quick bool) error {
 
 func (f manifestFile) check(root *os.Root, quick bool) error {
 	file, err := openPlain(root, f.Path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is named by the manifest, and is not there", f.Path)
+	}
 	if err != nil {
 		return err
 	}

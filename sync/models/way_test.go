@@ -303,7 +303,7 @@ func TestASignedBundleThatIsNoneIsRefused(t *testing.T) {
 		"no files":         {func(f map[string]string) { f[manifestName] = `{"v":1,"name":"x","version":"1"}` }, "names no files"},
 		"another weight":   {func(f map[string]string) { f["model.onnx"] = "WEIGHTS" }, "model.onnx has the digest"},
 		"another size":     {func(f map[string]string) { f["model.onnx"] = "more weights" }, "model.onnx has 12 bytes"},
-		"one is missing":   {func(f map[string]string) { delete(f, "model.onnx") }, "no such file"},
+		"one is missing":   {func(f map[string]string) { delete(f, "model.onnx") }, "model.onnx is named by the manifest, and is not there"},
 		"one too many":     {func(f map[string]string) { f["evil.so"] = "x" }, "evil.so is not named"},
 		"no manifest":      {func(f map[string]string) { f[manifestName] = "{" }, "manifest.json"},
 		"another manifest": {func(f map[string]string) { f[manifestName] = `{"v":2}` }, "v is not 1"},

@@ -21,10 +21,7 @@ import (
 // answerTimeout bounds how long an RTSP server may take to say what it offers.
 const answerTimeout = 5 * time.Second
 
-var (
-	errRTSP  = errors.New("the server takes the connection but does not answer as an RTSP server, or not in time")
-	errHangs = errors.New("the server takes the connection and says nothing")
-)
+var errRTSP = errors.New("the server takes the connection but does not answer as an RTSP server, or not in time")
 
 // answers says why an RTSP server answers nothing at all. What it answers, and whether a login is wanted, is not looked at; and not one behind TLS,
 // whose certificate the driver takes as it is.
@@ -32,7 +29,7 @@ func answers(ctx context.Context, o camera.Options, u *url.URL) error {
 	if u.Scheme != "rtsp" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, min(answerTimeout, o.OpenTimeout), errHangs)
+	ctx, cancel := context.WithTimeout(ctx, min(answerTimeout, o.OpenTimeout))
 	defer cancel()
 	conn, err := dial(ctx, u)
 	switch {
@@ -44,13 +41,10 @@ func answers(ctx context.Context, o camera.Options, u *url.URL) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	_, _, _, err = request(conn, bufio.NewReader(io.LimitReader(conn, 256<<10)), u, 1, "")
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return because(ctx, err)
+	if err != nil {
+		return errRTSP
 	}
-	return errRTSP
+	return nil
 }
 
 // explain asks an RTSP server for what the driver's failure does not tell: the answer's status, or what it would send.

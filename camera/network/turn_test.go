@@ -47,7 +47,7 @@ func TestSilentServerTakesNobodysTurn(t *testing.T) {
 	opened := false
 	open := New(nil, func(context.Context, camera.Options) (camera.Device, error) { opened = true; return nil, io.EOF })
 	_, err := open(t.Context(), camera.Options{Source: rtspDouble(t, nil), OpenTimeout: 300 * time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "says nothing") || opened {
+	if err == nil || !strings.Contains(err.Error(), "not in time") || opened {
 		t.Errorf("%v, opened %v", err, opened)
 	}
 	_, err = open(t.Context(), camera.Options{Source: rtspDouble(t, []byte("RTSP/1.0 200 OK\r\nX: endless\r\n")), OpenTimeout: 300 * time.Millisecond})

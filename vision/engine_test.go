@@ -1,6 +1,7 @@
 package vision_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -46,6 +47,7 @@ type stick struct {
 	inference.Engine
 	info inference.Info
 	runs int
+	kept [][]byte
 }
 
 func (s *stick) does() string {
@@ -69,6 +71,8 @@ func (s *stick) Run(ctx context.Context) error {
 		select {}
 	case "abort":
 		abort("stick: assertion failed")
+	case "leak":
+		s.kept = append(s.kept, bytes.Repeat([]byte{1}, 16<<20))
 	case "abort-later":
 		if s.runs > 30 {
 			abort("stick: assertion failed after a while")
@@ -225,6 +229,27 @@ func TestFault_A3_EngineThatIsNotThereAtStartIsTakenWhenItComes(t *testing.T) {
 	if s := e.Stats(); s.Restarts != 0 || s.Returns != 1 {
 		t.Errorf("stats %+v", s)
 	}
+}
+
+// A driver that leaks costs its process again and again, and never the model, which another engine can run.
+func TestFault_M6_EngineThatLeaksIsLeftForTheNext(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	cmd, env := self("serve")
+	e := look(t, vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: 200 * time.Millisecond, MaxMemory: 300 << 20,
+		Config: vision.Config{Cameras: []vision.CameraConfig{card(25)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: twoEngines(t, "stick")}}}})
+	e.engine("stick")
+	for leaks := 1; leaks <= 4; leaks++ {
+		p.does("leak")
+		e.engine("scripted")
+		s := e.until("a note of the loss", func(s vision.ClientStats) bool { return s.Fallbacks == uint64(leaks) && len(s.Standby) == 1 })
+		if b := s.Standby[0]; !b.Lost || b.Code != vision.CauseMemory || !strings.Contains(b.Reason, "more than the 300 MiB allowed") || len(s.Refusals) != 0 || s.State == vision.StateRefused {
+			t.Fatalf("after %d leaks: %+v", leaks, s)
+		}
+		p.does("ok")
+		e.engine("stick")
+	}
+	e.wrongs(true)
 }
 
 // An engine that kills or hangs the process while it loads is passed over at once; the others need not wait for it.

@@ -42,7 +42,7 @@ func (s *session) verdict(now time.Time, h *history) *loss {
 		l := &loss{cause: CauseMemory, slot: s.loading, loading: s.loading != "",
 			reason: fmt.Sprintf("%s uses %d MiB of memory, more than the %d MiB allowed", s.name(), rss>>20, s.c.cfg.MaxMemory>>20)}
 		if l.engine = s.engine; l.slot == "" {
-			l.slot = s.onlyRunning()
+			l.slot, l.suspect = s.onlyRunning(), s.suspect(h.failures) // accelerators' libraries leak: another engine, before the model is blamed
 		}
 		l.reason += s.whose(l)
 		return l

@@ -28,8 +28,8 @@ func (m *TFLite) Compiled() bool { return slices.Contains(m.Custom, edgeTPUOp) }
 // TFLiteTensor is an input or output.
 type TFLiteTensor struct {
 	Name  string
-	Kind  byte // TensorType
-	Shape []int
+	Kind  byte   // TensorType
+	Shape []int  // −1 is open
 	Quant *Quant // nil: none, or one a channel
 }
 
@@ -130,7 +130,7 @@ func (w *flatWalker) subgraph(t int64, first bool) {
 	if !first {
 		return
 	}
-	list := func(field int64) (out []TFLiteTensor) {
+	list := func(field int64, read func(int64) TFLiteTensor) (out []TFLiteTensor) {
 		at, count := r.vector(t, field, 4)
 		for i := int64(0); i < count && !r.bad; i++ {
 			index := r.i32(at + 4*i)
@@ -138,11 +138,11 @@ func (w *flatWalker) subgraph(t int64, first bool) {
 				r.bad = true
 				return nil
 			}
-			out = append(out, w.tensor(r.table(tensors, index)))
+			out = append(out, read(r.table(tensors, index)))
 		}
 		return out
 	}
-	w.Inputs, w.Outputs = list(1), list(2)
+	w.Inputs, w.Outputs = list(1, w.input), list(2, w.tensor)
 }
 
 // weigh adds up what a tensor that carries no data declares.
@@ -163,8 +163,13 @@ func (w *flatWalker) weigh(t int64) {
 }
 
 func (w *flatWalker) shape(t int64) []int {
+	return w.dims(t, 0)
+}
+
+// dims are those of a tensor's field 0, the shape, or 7, its signature.
+func (w *flatWalker) dims(t, field int64) []int {
 	r := &w.r
-	first, n := r.vector(t, 0, 4)
+	first, n := r.vector(t, field, 4)
 	if n > maxTFLiteDims {
 		r.bad = true
 		return nil
@@ -174,6 +179,19 @@ func (w *flatWalker) shape(t int64) []int {
 		shape[i] = int(r.i32(first + 4*int64(i)))
 	}
 	return shape
+}
+
+// input is a tensor with its open dimensions as −1. The shape has 1 for them and would pass as a picture of one pixel; the batch, which is 1, it may.
+func (w *flatWalker) input(t int64) TFLiteTensor {
+	in := w.tensor(t)
+	if signature := w.dims(t, 7); len(signature) == len(in.Shape) {
+		for i := 1; i < len(signature); i++ {
+			if signature[i] < 0 {
+				in.Shape[i] = -1
+			}
+		}
+	}
+	return in
 }
 
 func (w *flatWalker) tensor(t int64) TFLiteTensor {

@@ -77,6 +77,49 @@ func TestBind(t *testing.T) {
 	enginetest.CheckRefusal(t, err, inference.CodeBudget)
 }
 
+// An open width is written as 1 in the shape and as −1 in the signature beside it; an open batch is 1 to Heron, too.
+func TestOpenDimensionsOfTheInput(t *testing.T) {
+	for _, c := range []struct {
+		shape, signature []int32
+		says             string
+	}{
+		{[]int32{1, 1, 1, 3}, []int32{1, -1, -1, 3}, "has the shape [1 ? ? 3]"},
+		{[]int32{1, 4, 1, 3}, []int32{-1, 4, -1, 3}, "has the shape [1 4 ? 3]"},
+		{[]int32{1, 4, 6, 3}, []int32{-1, 4, 6, 3}, ""},
+		{[]int32{1, 4, 6, 3}, []int32{1, 4, 6, 3}, ""},
+		{[]int32{1, 4, 6, 3}, nil, ""},
+	} {
+		g := &graph{}
+		f := fields{0: array(c.shape...), 1: kinds[inference.Float32], 3: str("input")}
+		if c.signature != nil {
+			f[7] = array(c.signature...)
+		}
+		g.tensors = []child{table(f), table(fields{0: array[int32](1, 3), 1: kinds[inference.Float32], 3: str("scores")})}
+		g.op(builtin(25, 1), []int32{0}, []int32{1}, 9, fields{0: float32(1)})
+		g.in, g.out = []int32{0}, []int32{1}
+		b := g.file()
+		_, err := inference.Describe(b, "")
+		s := spec(inference.Float32, inference.Float32)
+		s.Input.Height, s.Input.Width = int(c.shape[1]), int(c.shape[2])
+		m, readErr := inference.ReadTFLite(b)
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		_, bindErr := bind(m, s)
+		for what, err := range map[string]error{"describe": err, "bind": bindErr} {
+			switch {
+			case c.says == "" && err != nil:
+				t.Errorf("%s, %v: %v", what, c.signature, err)
+			case c.says != "":
+				enginetest.CheckRefusal(t, err, inference.CodeContract)
+				if err != nil && (!strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "a fixed width and height")) {
+					t.Errorf("%s, %v: %q; want %q", what, c.signature, err, c.says)
+				}
+			}
+		}
+	}
+}
+
 // TestEveryCutIsRefused: no prefix of a model is read as one, and no flipped byte leads the reader out of the file.
 func TestEveryCutIsRefused(t *testing.T) {
 	s := spec(inference.Uint8, inference.Uint8)

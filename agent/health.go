@@ -43,6 +43,7 @@ type facts struct {
 	troubles []board.Trouble      // of the board
 	orders   []board.Order        // rates that it allows
 	config   *message.ReportedConfig
+	stale    string    // why no new model can be installed
 	moved    int64     // bytes of files, both ways, since the start
 	fullAt   time.Time // when the outbox last dropped records because it was full
 }
@@ -70,6 +71,10 @@ func assess(f facts) (state string, reasons []reason) {
 	reasons = append(reasons, assessUplink(f)...)
 	reasons = append(reasons, assessBoard(f)...)
 	reasons = append(reasons, assessConfig(f.config)...)
+	if f.stale != "" {
+		reasons = append(reasons, reason{Code: "repository-expired", Severity: "warning", Text: "no new model is installed, the repository's metadata has " + f.stale,
+			NextStep: "see that the metadata is signed and uploaded every day (heron fleet repo refresh), and that this device's clock is right; what runs goes on"})
+	}
 	state = stateOK
 	if len(reasons) > 0 {
 		state = stateDegraded
@@ -95,11 +100,11 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 	case s.State == "ended":
 		return nil, true
 	case s.State == "reopening" || s.State == "opening" && s.Errors > 0:
-		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
+		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
 	case s.FrameAge > cam.Stall.Seconds():
-		add("camera-stale", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
+		add("camera-stale", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
 	case f.now.Sub(f.reopened[cam.Name]) < grace && f.relapses[cam.Name] >= relapses:
-		add("camera-failing", "critical", "check its cable, power and address: "+redactURL(cam.Source), "camera %s is opened anew again and again: %s", cam.Name, redactURL(s.LastError))
+		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s is opened anew again and again: %s", cam.Name, redactURL(s.LastError))
 	case f.now.Sub(f.reopened[cam.Name]) < grace:
 		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew: %s", cam.Name, redactURL(s.LastError))
 	}

@@ -55,6 +55,7 @@ func TestAssess(t *testing.T) {
 		{"link away a moment", func(f *facts) { f.uplink = uplink.Stats{State: "offline", Since: now.Add(-time.Second)} }, stateOK, nil},
 		{"link away", func(f *facts) { f.uplink = uplink.Stats{State: "offline", Since: now.Add(-time.Minute)} }, stateDegraded, []string{"link-down"}},
 		{"refused by the broker", func(f *facts) { f.uplink = uplink.Stats{State: "refused", Since: now} }, stateDegraded, []string{"link-refused"}},
+		{"expired metadata", func(f *facts) { f.stale = "expired: timestamp on 2026-01-01" }, stateDegraded, []string{"repository-expired"}},
 		{"no broker configured", func(f *facts) { f.linked, f.uplink = false, uplink.Stats{} }, stateOK, nil},
 		{"sources ended", func(f *facts) { f.vision.State, f.vision.Cameras[0].State = "ended", "ended" }, stateOK, nil},
 	} {

@@ -150,6 +150,7 @@ func (a *Agent) gather(now time.Time) facts {
 	if a.uplink != nil {
 		f.uplink = a.uplink.Stats()
 	}
+	f.stale = a.updates.stale()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if full := f.outbox.Dropped["full"]; full > a.seen.full {

@@ -148,14 +148,27 @@ func (s *source) Resolve(ctx context.Context, target string) (models.Offer, erro
 	return models.Offer{Target: target, Size: t.Size, SHA256: t.SHA256, Manifest: models.SignedManifest(t.Custom), Custom: t.Custom}, nil
 }
 
-// note remembers that nothing new can be installed because the metadata has expired: an alarm, and no more.
+// note remembers that nothing new can be installed because the metadata has expired: an alarm, and no more. It ends with metadata that is
+// good: a server that is not reached says nothing.
 func (u *updates) note(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.expired = ""
-	if errors.Is(err, trust.ErrExpired) {
+	switch {
+	case err == nil:
+		u.expired = ""
+	case errors.Is(err, trust.ErrExpired):
 		u.expired = err.Error()
 	}
+}
+
+// stale is why nothing new can be installed; empty: it can, as far as is known.
+func (u *updates) stale() string {
+	if u == nil {
+		return ""
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.expired
 }
 
 // eyes makes models.Eyes of heron-vision.
@@ -335,8 +348,10 @@ func (a *Agent) watchModels(s vision.ClientStats) {
 	}
 	if s.Restarts > u.lostSeen {
 		u.lostSeen = s.Restarts
-		if s.LastSlot != "" {
-			u.meter.LostProcess(s.LastSlot, s.LastReason)
+		for _, m := range a.conf.Models {
+			if s.LastSlot == m.Slot || s.LastOwn { // only one on probation answers for it: it is what is new
+				u.meter.LostProcess(m.Slot, s.LastReason)
+			}
 		}
 	}
 }

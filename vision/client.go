@@ -60,6 +60,7 @@ type ClientStats struct {
 	LastCause  string            // of the last loss
 	LastReason string            // the same in a line for people
 	LastSlot   string            // slot whose model is to blame; empty: none in particular
+	LastOwn    bool              // the process ended itself, and nothing in particular is to blame: a model at work may have done it
 	LastAt     time.Time         // when
 	RetryIn    time.Duration     // while waiting to start again
 	Refusals   []Refused         // slots whose model was refused

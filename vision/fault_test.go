@@ -54,7 +54,11 @@ func (e *eyes) replaced(cause string, words ...string) {
 }
 
 func TestFault_M4_AbortMidInference(t *testing.T) {
-	stubbed(t, "abort", nil).replaced(vision.CauseExit, "heron-vision (pid ", "driver lost", "SIGABRT")
+	e := stubbed(t, "abort", nil)
+	e.replaced(vision.CauseExit, "heron-vision (pid ", "driver lost", "SIGABRT")
+	if s := e.Stats(); !s.LastOwn {
+		t.Errorf("it ended itself, and that is not told: %+v", s)
+	}
 }
 
 func TestFault_A5_AbortWhileLoading(t *testing.T) {
@@ -143,7 +147,7 @@ func TestFault_M4_SIGKILL(t *testing.T) {
 	e.flows(3)
 	t.Logf("observations flow again %.3f s after SIGKILL", time.Since(t0).Seconds())
 	s := e.until("running", func(s vision.ClientStats) bool { return s.State == vision.StateRunning })
-	if s.LastCause != vision.CauseExit || !strings.Contains(s.LastReason, "was killed by signal 9") || e.count() <= have {
+	if s.LastCause != vision.CauseExit || !strings.Contains(s.LastReason, "was killed by signal 9") || e.count() <= have || s.LastOwn {
 		t.Errorf("stats: %+v", s)
 	}
 }

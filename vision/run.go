@@ -137,6 +137,7 @@ func (c *Client) lost(l *loss, s *session, h *history, wait time.Duration) {
 		c.stats.ByCause[l.cause]++
 		c.stats.LastCause, c.stats.LastReason, c.stats.LastAt = l.cause, l.reason, l.at
 		c.stats.LastSlot = l.slot
+		c.stats.LastOwn = l.cause == CauseExit && !l.outside && l.slot == "" && l.candidate == ""
 		c.lostAt, c.retryAt = l.at, time.Now().Add(wait)
 		for name, slot := range h.slots {
 			if slot.held != nil {

@@ -197,7 +197,7 @@ func (c *Config) Effective() ([]byte, error) {
 	r := *c
 	r.Cameras = append([]Camera(nil), c.Cameras...)
 	for i := range r.Cameras {
-		r.Cameras[i].Source = redactURL(r.Cameras[i].Source)
+		r.Cameras[i].Source = redactSource(r.Cameras[i].Source)
 	}
 	return yaml.Marshal(&r)
 }

@@ -87,7 +87,7 @@ func caption(o *vision.Observation) string {
 
 func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) status.Camera {
 	v := a.views[cam.Name]
-	c := status.Camera{Name: cam.Name, Source: redactURL(cam.Source), State: "opening", FPS: v.fps(now), FrameAgeS: -1, Facts: v.last.Facts}
+	c := status.Camera{Name: cam.Name, Source: redactSource(cam.Source), State: "opening", FPS: v.fps(now), FrameAgeS: -1, Facts: v.last.Facts}
 	for _, m := range a.conf.Models {
 		if slices.Contains(m.Cameras, cam.Name) {
 			c.Slot = m.Slot
@@ -202,7 +202,7 @@ func (a *Agent) info() message.Info {
 	i := message.Info{V: 1, Agent: a.opt.Version, Hardware: hardware(), OS: osName(), Arch: runtime.GOARCH, Cameras: []message.InfoCamera{}, Engines: []message.InfoEngine{},
 		Commands: []string{}, Schemas: map[string]int{}}
 	for _, c := range a.conf.Cameras {
-		i.Cameras = append(i.Cameras, message.InfoCamera{Name: c.Name, Source: redactURL(c.Source)})
+		i.Cameras = append(i.Cameras, message.InfoCamera{Name: c.Name, Source: redactSource(c.Source)})
 	}
 	vs := a.vision.Stats()
 	a.mu.Lock()

@@ -74,7 +74,7 @@ func (c *Config) checkCameras() error {
 		case seen[cam.Name]:
 			return problem(at+"name", "%q is used twice", cam.Name)
 		case !slices.ContainsFunc(sourceSchemes, func(s string) bool { return strings.HasPrefix(cam.Source, s) }):
-			return problem(at+"source", "%q begins with none of %s", redactURL(cam.Source), strings.Join(sourceSchemes, " "))
+			return problem(at+"source", "%q begins with none of %s", redactSource(cam.Source), strings.Join(sourceSchemes, " "))
 		case !(*cam.FPS >= 0 && *cam.FPS <= 240):
 			return problem(at+"fps", "%v, expected 0 (every frame) to 240", *cam.FPS)
 		case cam.Stall < 100*time.Millisecond || cam.Stall > time.Hour:
@@ -102,7 +102,7 @@ func (c *Camera) checkPicture(at string) error {
 	switch cred := c.Credentials; {
 	case cred == (CameraCredentials{}):
 	case !network:
-		return problem(at+"credentials", "are for rtsp://, http:// and snapshot+http:// cameras, and this is %s", redactURL(c.Source))
+		return problem(at+"credentials", "are for rtsp://, http:// and snapshot+http:// cameras, and this is %s", redactSource(c.Source))
 	case cred.Username == "" && !userinfo.MatchString(c.Source):
 		return problem(at+"credentials.password_file", "comes without credentials.username")
 	}
@@ -262,6 +262,9 @@ var userinfo = regexp.MustCompile(`(://)[^/@\s"]+@`)
 
 // redactURL takes user, password and tokens out of a camera source or broker address.
 func redactURL(s string) string { return diag.Redact(s) }
+
+// redactSource is a camera's source without secrets.
+func redactSource(s string) string { return diag.RedactAddress(s) }
 
 // checkRepository: a repository is a URL and the root that it is trusted by.
 func (c *Config) checkRepository() error {

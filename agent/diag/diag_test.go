@@ -149,3 +149,25 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(p)
 }
+
+// Passwords that were not %-encoded make an address that is no URL, and are hidden like others.
+func TestRedactAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"rtsp://cam:5544/live?fps=5":                              "rtsp://cam:5544/live?fps=5",
+		"http://op:p%2Fw@cam/x?token=12345&fps=5":                 "http://…@cam/x?token=…&fps=5",
+		"http://op:r%w/p@ss@cam:80/digest":                        "http://…@cam:80/digest",
+		"rtsp://op:Zw ei#te?@cam/x":                               "rtsp://…@cam/x",
+		"rtsp://op:8/w@cam/x":                                     "rtsp://…@cam/x",
+		"snapshot+http://op:a@b/c@cam/x?user=me@home":             "snapshot+http://…@cam/x?user=me@home",
+		"gstreamer:rtspsrc location=rtsp://op:p/w@cam/x ! fake":   "gstreamer:rtspsrc location=rtsp://…@cam/x ! fake",
+		"gstreamer:rtspsrc location=rtsp://cam/x user-pw=s ! a@b": "gstreamer:rtspsrc location=rtsp://cam/x user-pw=… ! a@b",
+		"usb:1-1.4": "usb:1-1.4",
+	} {
+		if got := RedactAddress(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+	if got := OfURL("rtsp://op:Zw ei#te%@cam/x"); len(got) != 1 || got[0] != "Zw ei#te%" {
+		t.Errorf("%q", got)
+	}
+}

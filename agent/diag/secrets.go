@@ -64,10 +64,36 @@ func (s *Secrets) Hide(b []byte) []byte {
 // Redact is an address, or a line that may hold one, without secrets.
 func Redact(s string) string { return string((*Secrets)(nil).Hide([]byte(s))) }
 
-// OfURL are the secrets in an address: the password, and what its query carries under a name that says so. Texts that are no URL have none.
+// RedactAddress is the address of a camera without secrets, also where it is no URL because a character of its password was not %-encoded: whatever
+// stands before the last @ goes. In a pipeline the address ends at a blank.
+func RedactAddress(s string) string {
+	if strings.HasPrefix(s, "gstreamer:") {
+		return Redact(inPipeline.ReplaceAllString(s, "${1}"+hidden+"@"))
+	}
+	end := len(s)
+	if _, err := url.Parse(s); err == nil {
+		if i := strings.IndexAny(s, "?#"); i >= 0 {
+			end = i
+		}
+	}
+	if from, to := strings.Index(s, "://"), strings.LastIndexByte(s[:end], '@'); from >= 0 && from < to {
+		s = s[:from] + "://" + hidden + s[to:]
+	}
+	return Redact(s)
+}
+
+var inPipeline = regexp.MustCompile(`(://)[^\s"']+@`)
+
+// OfURL are the secrets in an address: the password, and what its query carries under a name that says so; of one that cannot be read, what
+// stands where a password would. Other texts have none.
 func OfURL(address string) (out []string) {
 	u, err := url.Parse(address)
 	if err != nil {
+		_, rest, _ := strings.Cut(address, "://")
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			_, password, _ := strings.Cut(rest[:at], ":")
+			return []string{password}
+		}
 		return nil
 	}
 	if p, ok := u.User.Password(); ok {

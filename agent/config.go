@@ -99,15 +99,15 @@ type Credentials struct {
 
 // Repository is where signed models come from. Empty: models come with the configuration only.
 type Repository struct {
-	URL       string        `yaml:"url"`   // https://models.example.com; below it metadata/ and targets/
-	Root      string        `yaml:"root"`  // the repository's root.json, as shipped or provisioned
-	Hosts     []string      `yaml:"hosts"` // further hosts, https://host[:port], that downloads may come from and uploads go to
-	CA        string        `yaml:"ca"`    // instead of the system's authorities
-	Cert      string        `yaml:"cert"`
-	Key       string        `yaml:"key"`
-	Shadow    time.Duration `yaml:"shadow"`    // beside the live model, where a document does not say; default 10m
-	Probation time.Duration `yaml:"probation"` // on trial, where a document does not say; default 15m
-	Unsigned  bool          `yaml:"unsigned"`  // heron model activate may bring bundles that nobody signed; default false
+	URL       string         `yaml:"url"`   // https://models.example.com; below it metadata/ and targets/
+	Root      string         `yaml:"root"`  // the repository's root.json, as shipped or provisioned
+	Hosts     []string       `yaml:"hosts"` // further hosts, https://host[:port], that downloads may come from and uploads go to
+	CA        string         `yaml:"ca"`    // instead of the system's authorities
+	Cert      string         `yaml:"cert"`
+	Key       string         `yaml:"key"`
+	Shadow    *time.Duration `yaml:"shadow"`    // beside the live model, where a document does not say; 0 is not at all; default 10m
+	Probation *time.Duration `yaml:"probation"` // on trial, where a document does not say; 0 is not at all; default 15m
+	Unsigned  bool           `yaml:"unsigned"`  // heron model activate may bring bundles that nobody signed; default false
 }
 
 // Vision says how heron gets its heron-vision.
@@ -331,8 +331,8 @@ func (c *Config) Defaults() {
 	setDefault(&c.Vision.Load, 20*time.Second)
 	setDefault(&c.Vision.MaxMemory, 1<<30)
 	setDefault(&c.Vision.Retry, 5*time.Second)
-	setDefault(&c.Repository.Shadow, 10*time.Minute)
-	setDefault(&c.Repository.Probation, 15*time.Minute)
+	setDefault(&c.Repository.Shadow, new(10*time.Minute))
+	setDefault(&c.Repository.Probation, new(15*time.Minute))
 	setDefault(&c.Updates.Budget.Counts, "all")
 	setDefault(&c.Updates.AtMost, 4*time.Hour)
 	if c.Board.Adapt == nil {

@@ -182,7 +182,7 @@ func (h *herd) build(id string) *member {
 	h.t.Helper()
 	conf := Config{Device: Device{Group: herdGroup, ID: id}, Models: []Model{{Bundle: filepath.Join(h.dir, "bottles-1.0.0.tar.zst")}},
 		Outbox: Outbox{Path: filepath.Join(h.dir, id, "outbox.db"), MaxSize: 16 << 20}, Uplink: Uplink{Broker: h.broker}, Vision: Vision{Command: os.Args[0]},
-		Repository: Repository{URL: h.url, Root: filepath.Join(h.repo.Public(), "metadata", "1.root.json"), Probation: time.Second}, Status: Status{Listen: "off"}, Events: DefaultEvents()}
+		Repository: Repository{URL: h.url, Root: filepath.Join(h.repo.Public(), "metadata", "1.root.json"), Probation: new(time.Second)}, Status: Status{Listen: "off"}, Events: DefaultEvents()}
 	conf.Defaults()
 	a := &Agent{conf: conf, opt: Options{Version: "1.2.0"}, log: slog.New(slog.DiscardHandler), started: time.Now(), views: map[string]*view{}, slots: map[string]*slotView{"main": {}}}
 	m := &member{a: a, eyes: &doubleVision{h: h, id: id}}

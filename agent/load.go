@@ -157,7 +157,12 @@ func overlay(v reflect.Value, prefix string, environ []string) error {
 	}
 	for _, kv := range environ {
 		if value, ok := strings.CutPrefix(kv, prefix+"="); ok {
-			if err := yaml.Unmarshal([]byte(value), v.Addr().Interface()); err != nil {
+			to := v.Addr()
+			if v.Kind() == reflect.Pointer { // a value that may be left out; the decoder leaves pointers to pointers as they are
+				v.Set(reflect.New(v.Type().Elem()))
+				to = v
+			}
+			if err := yaml.Unmarshal([]byte(value), to.Interface()); err != nil {
 				return fmt.Errorf("environment variable %s: %q does not fit: %s", prefix, value, fromYAML(err).What)
 			}
 		}

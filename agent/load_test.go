@@ -167,3 +167,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A value that has a default and may be zero is told from one that is left out: in the file, and from the environment.
+func TestZeroIsNotLeftOut(t *testing.T) {
+	c, err := Load(write(t, whole), nil)
+	if err != nil || *c.Repository.Shadow != 10*time.Minute || *c.Repository.Probation != 15*time.Minute || !*c.Board.Adapt {
+		t.Fatalf("left out: %v %+v", err, c.Repository)
+	}
+	c, err = Load(write(t, whole+"repository: {shadow: 0s}\n"), []string{"HERON_REPOSITORY_PROBATION=0s", "HERON_BOARD_ADAPT=false"})
+	if err != nil || *c.Repository.Shadow != 0 || *c.Repository.Probation != 0 || *c.Board.Adapt {
+		t.Errorf("zero: %v, shadow %v, probation %v, adapt %v", err, *c.Repository.Shadow, *c.Repository.Probation, *c.Board.Adapt)
+	}
+	for text, want := range map[string]string{"shadow: -1s": "repository.shadow: -1s", "probation: 169h": "repository.probation: 169h"} {
+		if _, err := Load(write(t, whole+"repository: {"+text+"}\n"), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := Load(write(t, whole), []string{"HERON_REPOSITORY_SHADOW=soon"}); err == nil || !strings.Contains(err.Error(), "HERON_REPOSITORY_SHADOW") {
+		t.Errorf("from the environment: %v", err)
+	}
+}

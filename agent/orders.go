@@ -132,7 +132,7 @@ func (a *Agent) offerAll(now time.Time) time.Duration {
 			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: errNoRepository.Error()}
 			continue
 		}
-		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: a.conf.Repository.Shadow, Probation: a.conf.Repository.Probation}
+		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: *a.conf.Repository.Shadow, Probation: *a.conf.Repository.Probation}
 		if w.Shadow != nil {
 			wish.Shadow = time.Duration(*w.Shadow)
 		}

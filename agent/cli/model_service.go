@@ -201,7 +201,7 @@ func (a *app) modelActivate() *cobra.Command {
 				return err
 			}
 			if !c.Flags().Changed("probation") {
-				o.probation = l.conf.Repository.Probation
+				o.probation = *l.conf.Repository.Probation
 			}
 			return a.activate(c.Context(), l, list[0], o)
 		}}

@@ -219,6 +219,9 @@ func modelName(m *message.ReportedModel) string {
 	if m == nil {
 		return "none"
 	}
+	if m.Name == "" { // on its way, and not read yet
+		return harmless(m.Target)
+	}
 	return harmless(m.Name + "@" + m.Version)
 }
 

@@ -128,7 +128,12 @@ func showReported(row rowFunc, r *message.Reported) {
 func showSlot(row rowFunc, s message.ReportedSlot) {
 	runs := modelName(s.Active)
 	if s.Active != nil {
-		runs += fmt.Sprintf(" on %s since %s, digest %.12s", cmp.Or(s.Active.Engine, "no engine"), clockTime(s.Active.Since), s.Active.Digest)
+		runs += " on " + cmp.Or(s.Active.Engine, "no engine")
+		if s.Active.Digest == "" {
+			runs += ", as its configuration says"
+		} else {
+			runs += fmt.Sprintf(" since %s, digest %.12s", clockTime(s.Active.Since), s.Active.Digest)
+		}
 	}
 	row("slot "+harmless(s.Slot), "runs %s", runs)
 	if s.Target != "" {

@@ -83,6 +83,18 @@ slot main       runs bottles@1.4.1 on onnx since 2026-11-01 10:00:00Z, digest 9f
                 last refusal bottles/1.5.0 2026-11-20 12:58:00Z: [tried] golden/2.png: ok where scratched [31m was expected`)
 }
 
+// A model that came with the configuration has no digest and no time; one on its way has no name until its manifest was read.
+func TestFleetShowWithoutNames(t *testing.T) {
+	d := fleetSample(t)[0]
+	d.Reported = &message.Reported{V: 1, Slots: []message.ReportedSlot{{Slot: "main", Active: &message.ReportedModel{Name: "bottles", Version: "1.4.1", Engine: "onnx"}, Staged: &message.ReportedModel{Target: "bottles/1.5.0"}}}}
+	text := deviceText(d, fleetNow)
+	for _, want := range []string{"runs bottles@1.4.1 on onnx, as its configuration says\n", "staged bottles/1.5.0\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
 func TestRolloutTable(t *testing.T) {
 	devices := fleetSample(t)
 	r := fleet.Rollout{V: 1, Slot: "main", Target: "bottles/1.5.0", State: fleet.Running, At: fleet.Position{Wave: 1, Rev: 3, FirstRev: 2, Since: fleetNow.Add(-10 * time.Minute)},

@@ -94,9 +94,23 @@ func (a *Agent) take(src string, payload []byte) {
 	a.changed()
 }
 
+// takeAgain takes up a document that a full disk could not keep: the broker sends it once a connection, and that can last for months.
+func (a *Agent) takeAgain() {
+	o := a.orders
+	news, err := o.desired.Again()
+	if !news || err != nil {
+		return
+	}
+	o.mu.Lock()
+	o.problem = ""
+	o.mu.Unlock()
+	a.log.Info("a desired document that the disk had no room for is taken")
+}
+
 // reconcile brings what runs to what is wanted, whenever that changes or its time has come.
 func (a *Agent) reconcile(ctx context.Context) error {
 	for {
+		a.takeAgain()
 		next := a.offerAll(time.Now())
 		t := time.NewTimer(next)
 		select {

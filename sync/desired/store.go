@@ -22,6 +22,7 @@ type Store struct {
 	kept     kept
 	docs     map[string]*message.Desired // by source
 	problems map[string]string           // of the last document of a source
+	unkept   map[string][]byte           // documents that the disk could not keep; a broker sends them once a connection
 	ignored  uint64
 }
 
@@ -48,7 +49,7 @@ type keptSlot struct {
 // Open reads path, which need not exist. A file that cannot be read as what was written there is put aside as path.bad: the broker
 // still has the documents. Then the error says so and the Store can be used all the same.
 func Open(path string) (*Store, error) {
-	s := &Store{path: path, docs: map[string]*message.Desired{}, problems: map[string]string{}}
+	s := &Store{path: path, docs: map[string]*message.Desired{}, problems: map[string]string{}, unkept: map[string][]byte{}}
 	s.kept = kept{V: 1, Docs: map[string]keptDoc{}, Slots: map[string]keptSlot{}}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,10 +91,26 @@ func (s *Store) load(b []byte) error {
 
 // Take takes a document as it came from the broker; an empty one deletes its source's. It reports whether anything changed: a rev
 // that does not rise is ignored. An error is about a document that cannot be read, or a disk that cannot keep it; either way what was
-// known before stays, and Problem tells.
+// known before stays, and Problem tells. What the disk could not keep is taken up by Again.
 func (s *Store) Take(source string, payload []byte) (news bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.take(source, payload)
+}
+
+// Again takes once more what the disk could not keep.
+func (s *Store) Again() (news bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for source, payload := range s.unkept {
+		taken, failed := s.take(source, payload)
+		news, err = news || taken, errors.Join(err, failed)
+	}
+	return news, err
+}
+
+func (s *Store) take(source string, payload []byte) (news bool, err error) {
+	delete(s.unkept, source)
 	old := s.kept.Docs[source]
 	next := keptDoc{Rev: old.Rev}
 	var doc *message.Desired
@@ -119,7 +136,7 @@ func (s *Store) Take(source string, payload []byte) (news bool, err error) {
 		s.kept = was
 		s.set(source, before)
 		err = fmt.Errorf("keep the desired document of %s: %w", source, err)
-		s.problems[source] = err.Error()
+		s.problems[source], s.unkept[source] = err.Error(), bytes.Clone(payload)
 		return false, err
 	}
 	return true, nil

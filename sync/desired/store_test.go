@@ -124,8 +124,34 @@ func TestDiskThatDoesNotKeep(t *testing.T) {
 	if news, err := s.Take(Group, []byte(groupDoc)); news || err == nil || len(s.Resolved().Models) != 0 || s.Rev(Group) != 0 || s.Problem() == "" {
 		t.Errorf("%v, %v, %+v", news, err, s.Resolved())
 	}
+	if news, err := s.Again(); news || err == nil || s.Problem() == "" {
+		t.Errorf("still no room: %v, %v", news, err)
+	}
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	take(t, s, Group, groupDoc, true)
+	if news, err := s.Again(); !news || err != nil || len(s.Resolved().Models) == 0 || s.Rev(Group) == 0 || s.Problem() != "" {
+		t.Errorf("room again, and the broker sends nothing: %v, %v, %+v, %q", news, err, s.Resolved(), s.Problem())
+	}
+	if news, err := s.Again(); news || err != nil {
+		t.Errorf("taken twice: %v %v", news, err)
+	}
+}
+
+// What was deleted or followed by another meanwhile is not taken up again.
+func TestWhatIsNotKeptIsSuperseded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "gone")
+	s := open(t, filepath.Join(dir, "desired.json"))
+	if _, err := s.Take(Group, []byte(groupDoc)); err == nil {
+		t.Fatal("kept without a folder")
+	}
+	if news, err := s.Take(Group, nil); news || err != nil {
+		t.Fatal(news, err)
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if news, err := s.Again(); news || err != nil || len(s.Resolved().Models) != 0 {
+		t.Errorf("%v, %v, %+v", news, err, s.Resolved())
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // DType is the element type of a tensor.
@@ -48,6 +49,11 @@ type Info struct {
 	Engine  string `json:"engine"`            // "onnx", "cuda", "tensorrt", "tflite", "edgetpu", "openvino", …, "myriad", "scripted"
 	Device  string `json:"device,omitempty"`  // "cpu", …
 	Version string `json:"version,omitempty"` // of the runtime library
+}
+
+// Accelerated says whether the device is something that can be unplugged, overheat or lose its memory.
+func (i Info) Accelerated() bool {
+	return i.Device != "" && i.Device != "none" && !strings.EqualFold(i.Device, "cpu")
 }
 
 // Model is what an engine loads: the very bytes that were checked, never a path to be read again.

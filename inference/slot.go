@@ -159,7 +159,9 @@ func (s *Slot) load(ctx context.Context, c Candidate, m Model, opener Opener, o 
 	}
 	err = s.join(ctx, m.Spec, e)
 	if err == nil && o.Check != nil {
-		err = o.Check(ctx, s)
+		if err = o.Check(ctx, s); s.failedToRun(ctx, err) {
+			err = s.blame(err)
+		}
 	}
 	if err != nil {
 		_ = e.Close() // the model's fault is what matters
@@ -183,11 +185,28 @@ func (s *Slot) join(ctx context.Context, spec *Spec, e Engine) (err error) {
 		return err
 	}
 	_, err = s.infer(ctx, []byte{128, 128, 128}, 1, 1, 3)
-	if r := (*Refusal)(nil); err != nil && !errors.As(err, &r) && ctx.Err() == nil {
-		return &Refusal{Code: CodeFormat, What: fmt.Sprintf("the model fails on a grey picture: %v", err), NextStep: "use another model or engine", Err: err}
+	if s.failedToRun(ctx, err) {
+		return s.blame(fmt.Errorf("the model fails on a grey picture: %w", err))
 	}
 	s.grey = slices.Clone(s.decode.real)
 	return err
+}
+
+// failedToRun tells an engine's own error from an answer that was refused, and from the end of ctx.
+func (s *Slot) failedToRun(ctx context.Context, err error) bool {
+	r := (*Refusal)(nil)
+	return err != nil && !errors.As(err, &r) && ctx.Err() == nil
+}
+
+// blame is the refusal for an engine that loaded the model and then failed to run it: the file's fault on the CPU; an accelerator may have lost
+// its power or its plug, which time can mend, so it must be worth another try.
+func (s *Slot) blame(err error) *Refusal {
+	if !s.info.Accelerated() {
+		return &Refusal{Code: CodeFormat, What: err.Error(), NextStep: "use another model or engine", Err: err}
+	}
+	r := Unavailable("check its plug, power and temperature; if it stays so, use another model", "%v", err)
+	r.Err = errors.Join(ErrUnavailable, err)
+	return r
 }
 
 // Classify answers for a packed 8-bit BGR picture, which it only reads. An error concerns this frame alone:

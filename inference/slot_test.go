@@ -123,6 +123,35 @@ func TestSlotRefusals(t *testing.T) {
 	}
 }
 
+// onStick is a fake's engine on a device that can lose its power.
+type onStick struct{ Engine }
+
+func (onStick) Info() Info { return Info{Engine: "b", Device: "usb:1-1"} }
+
+// An accelerator that fails while its model is tried may work in a minute: that is not the file's fault.
+func TestSlotOnAStickThatFailsIsUnavailable(t *testing.T) {
+	for runs, when := range []string{"grey", "golden"} {
+		open, _ := fakes(func(context.Context, *fake) error {
+			if runs--; runs < 0 {
+				return errors.New("transfer failed")
+			}
+			return nil
+		})
+		stick := func(ctx context.Context, m Model) (Engine, error) {
+			e, err := open(ctx, m)
+			return onStick{e}, err
+		}
+		check := func(ctx context.Context, s *Slot) error {
+			_, err := s.Classify(ctx, []byte{255, 255, 255}, 1, 1, 3)
+			return err
+		}
+		_, err := OpenSlot(t.Context(), bundle(t, nil, "b"), map[string]Opener{"b": stick}, Opening{Check: check})
+		if r := wantRefusal(t, err, CodeUnavailable); r != nil && (!strings.Contains(r.What, "transfer failed") || r.NextStep == "" || !errors.Is(err, ErrUnavailable)) {
+			t.Errorf("%s: %+v", when, r)
+		}
+	}
+}
+
 func TestSlotUnavailableCanBeAsked(t *testing.T) {
 	gone := func(context.Context, Model) (Engine, error) {
 		return nil, &Refusal{Code: CodeUnavailable, What: "no library", Err: ErrUnavailable}

@@ -75,7 +75,7 @@ func (s *session) tried(err error) *loss {
 		return nil
 	}
 	d.Lost, d.Code, d.Reason, d.retryAt = false, inference.CodeUnavailable, "being brought back", time.Now().Add(idleRetry*c.cfg.EngineRetry)
-	c.stats.Returns++
+	p.coming = t.engine
 	return &loss{cause: CauseReturn, planned: true, reason: fmt.Sprintf("engine %s works again for slot %s and is taken back into use", t.engine, t.slot)}
 }
 

@@ -71,6 +71,8 @@ func (s *stick) Run(ctx context.Context) error {
 		select {}
 	case "abort":
 		abort("stick: assertion failed")
+	case "brown-out":
+		return errors.New("transfer failed")
 	case "leak":
 		s.kept = append(s.kept, bytes.Repeat([]byte{1}, 16<<20))
 	case "abort-later":
@@ -250,6 +252,21 @@ func TestFault_M6_EngineThatLeaksIsLeftForTheNext(t *testing.T) {
 		e.engine("stick")
 	}
 	e.wrongs(true)
+}
+
+// A stick that fails in its first run at the start, for want of power, say, is tried again like one that is not there.
+func TestFault_A3_EngineThatFailsAtStartIsTakenWhenItWorks(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	p.does("brown-out")
+	e := onStick(t, p, 100*time.Millisecond)
+	e.engine("scripted")
+	s := e.until("a standby", func(s vision.ClientStats) bool { return len(s.Standby) == 1 })
+	if b := s.Standby[0]; b.Code != inference.CodeUnavailable || !strings.Contains(b.Reason, "transfer failed") || b.NextStep == "" || b.RetryIn < 0 {
+		t.Errorf("standby %+v", b)
+	}
+	p.does("ok")
+	e.engine("stick")
 }
 
 // An engine that kills or hangs the process while it loads is passed over at once; the others need not wait for it.

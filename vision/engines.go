@@ -29,6 +29,7 @@ type course struct {
 	active  string
 	since   time.Time // of active
 	standby []Standby
+	coming  string         // engine that a new process is to bring back
 	short   map[string]int // engine → how many times in a row it was lost soon after it had come into use
 	doubted time.Time      // when one was lost last
 }
@@ -76,8 +77,8 @@ func (p *course) loading(l *loading) {
 	}
 }
 
-// loaded notes the engine that came into use, and those before it that did not. Client.mu is held.
-func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) {
+// loaded notes the engine that came into use, and those before it that did not; true: it is one that was to come back. Client.mu is held.
+func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) (returned bool) {
 	if p.active != l.choice() || p.since.IsZero() {
 		p.active, p.since = l.choice(), now
 	}
@@ -93,7 +94,27 @@ func (p *course) loaded(l *loaded, now time.Time, retry time.Duration) {
 			s = &p.standby[len(p.standby)-1]
 		}
 		s.Code, s.Reason, s.NextStep = k.Code, k.Reason, k.NextStep
+		if k.Engine == p.coming { // it worked in its trial: it comes and goes
+			p.shortUse(k.Engine)
+			s.wait = p.waitAfterLoss(k.Engine, retry)
+			s.retryAt = now.Add(s.wait)
+		}
 	}
+	returned, p.coming = p.coming != "" && p.active == p.coming, ""
+	return returned
+}
+
+// shortUse counts a use of an engine that ended at once.
+func (p *course) shortUse(engine string) {
+	if p.short == nil {
+		p.short = map[string]int{}
+	}
+	p.short[engine]++
+}
+
+// waitAfterLoss doubles with each short use that is not free.
+func (p *course) waitAfterLoss(engine string, retry time.Duration) time.Duration {
+	return min(retry<<max(0, p.short[engine]-freeShort), mostRetry*retry)
 }
 
 // choice is the engine as the slot's order has it.
@@ -104,14 +125,11 @@ func (p *course) lose(slot, engine, code, reason string, now time.Time, retry ti
 	if engine == "" || !p.alternative(engine) {
 		return false
 	}
-	p.doubted = now
-	if p.short == nil {
-		p.short = map[string]int{}
-	}
+	p.doubted, p.coming = now, ""
 	if p.active == engine && now.Sub(p.since) >= longUse*retry {
-		p.short[engine] = 0
+		delete(p.short, engine)
 	} else {
-		p.short[engine]++
+		p.shortUse(engine)
 	}
 	s := p.find(engine)
 	if s == nil {
@@ -119,7 +137,7 @@ func (p *course) lose(slot, engine, code, reason string, now time.Time, retry ti
 		s = &p.standby[len(p.standby)-1]
 	}
 	s.Code, s.Reason, s.NextStep, s.Lost, s.Since = code, reason, "it comes back by itself when it works again; check its plug, power and temperature", true, now
-	s.wait = min(retry<<max(0, p.short[engine]-freeShort), mostRetry*retry)
+	s.wait = p.waitAfterLoss(engine, retry)
 	s.retryAt = now.Add(s.wait)
 	if p.active == engine {
 		p.active, p.since = "", time.Time{}

@@ -331,7 +331,9 @@ func (s *session) onLoaded(l *loaded) error {
 		slot.loaded, slot.model, slot.engine, slot.choice, slot.settled = true, l.Model, l.Engine, l.choice(), true
 		slot.on, slot.accelerated = inference.Choice(l.Engine, l.Device), onAccelerator(l.Device)
 		delete(s.c.refused, l.Slot)
-		s.c.courses[l.Slot].loaded(l, now, s.c.cfg.EngineRetry)
+		if s.c.courses[l.Slot].loaded(l, now, s.c.cfg.EngineRetry) {
+			s.c.stats.Returns++
+		}
 		s.loading, s.engine, s.progress = "", "", now
 		s.settle(now)
 	})

@@ -2,7 +2,6 @@ package vision
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"heron/inference"
@@ -12,12 +11,9 @@ import (
 // one inference in a second costs it less than one part in a hundred.
 const testEvery = time.Second
 
-func accelerated(m *inference.Slot) bool { return onAccelerator(m.Info().Device) }
+func accelerated(m *inference.Slot) bool { return m.Info().Accelerated() }
 
-// onAccelerator says whether a device is something that can be unplugged, overheat or lose its memory.
-func onAccelerator(device string) bool {
-	return device != "" && device != "none" && !strings.EqualFold(device, "cpu")
-}
+func onAccelerator(device string) bool { return inference.Info{Device: device}.Accelerated() }
 
 // Accelerated says whether the slot's model runs on a device of its own, which other processes cannot have meanwhile.
 func (s *SlotStats) Accelerated() bool { return onAccelerator(s.Device) }

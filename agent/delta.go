@@ -52,7 +52,7 @@ func (s *source) bring(ctx context.Context, f models.Fetching) error {
 			return fmt.Errorf("clear the place of the archive: %w", err)
 		}
 	}
-	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: f.Path, Size: f.Offer.Size, SHA256: f.Offer.SHA256, Progress: f.Progress})
+	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: f.Path, Size: f.Offer.Size, SHA256: f.Offer.SHA256, Progress: f.Progress, Waits: f.Waits})
 }
 
 // byPatch is false where the archive is to be fetched. An error is one that another try may not have: what is there of the patch stays.
@@ -114,10 +114,10 @@ func useless(err error) bool {
 // patch fetches the manifest and the patch, each a signed target of its own, and makes the bundle.
 func (s *source) patch(ctx context.Context, f models.Fetching, d models.Delta, base models.Bundle) error {
 	manifest := f.Offer.Target + ".manifest.json"
-	if err := s.beside(ctx, manifest, manifestFile(f), func(size int64, sum string) bool { return size <= 1<<20 && sum == f.Offer.Manifest }, nil); err != nil {
+	if err := s.beside(ctx, manifest, manifestFile(f), func(size int64, sum string) bool { return size <= 1<<20 && sum == f.Offer.Manifest }, f, nil); err != nil {
 		return err
 	}
-	if err := s.beside(ctx, d.Target, patchFile(f), func(size int64, _ string) bool { return size == d.Size }, f.Progress); err != nil {
+	if err := s.beside(ctx, d.Target, patchFile(f), func(size int64, _ string) bool { return size == d.Size }, f, f.Progress); err != nil {
 		return err
 	}
 	err := f.ApplyPatch(ctx, base, manifestFile(f), patchFile(f))
@@ -128,7 +128,7 @@ func (s *source) patch(ctx context.Context, f models.Fetching, d models.Delta, b
 }
 
 // beside fetches a target that comes with the bundle's, if what is signed of it is what the bundle's says.
-func (s *source) beside(ctx context.Context, target, path string, right func(size int64, sum string) bool, progress func(done, total int64)) error {
+func (s *source) beside(ctx context.Context, target, path string, right func(size int64, sum string) bool, f models.Fetching, progress func(done, total int64)) error {
 	t, err := s.trust.Target(ctx, target)
 	if errors.Is(err, trust.ErrNetwork) {
 		return err
@@ -139,5 +139,5 @@ func (s *source) beside(ctx context.Context, target, path string, right func(siz
 	if t.SHA256 == "" || !right(t.Size, t.SHA256) {
 		return misfit(target + " is signed with another size or digest than the bundle says")
 	}
-	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: path, Size: t.Size, SHA256: t.SHA256, Progress: progress})
+	return s.u.fetch.File(ctx, fetch.Request{URLs: t.URLs, Path: path, Size: t.Size, SHA256: t.SHA256, Progress: progress, Waits: f.Waits})
 }

@@ -32,6 +32,7 @@ type job struct {
 	handle  func(*http.Response) error // consumes the answer
 	gained  func() int64               // bytes so far, in all tries; never falls
 	meter   *meter                     // nil: nothing is received that counts
+	waits   func(why error)            // nil, or told why another try follows
 	tries   int                        // in a row without progress
 	marked  int64                      // gained when there was progress last
 	pause   backoff.Backoff            // between tries
@@ -123,6 +124,9 @@ func (j *job) check(ctx context.Context, _ *http.Response, err error) (bool, err
 		if f.after == 0 && !moved { // who asks for patience, or delivers, is asked again; else the next one has its turn
 			j.at = (j.at + 1) % len(j.mirrors)
 		}
+	}
+	if j.waits != nil {
+		j.waits(told)
 	}
 	j.c.n.retries.Add(1)
 	j.c.log.Debug("fetch: another try", "url", shown(u), "error", f.err, "wait", j.next, "next", j.mirrors[j.at].Host)

@@ -173,9 +173,14 @@ func TestFault_N13_RetryAfter(t *testing.T) {
 	url := serve(t, o)
 	c := client(t, nil, url) // with a cap of 50 ms
 	r := want(t, o.data, url)
+	var told []error
+	r.Waits = func(why error) { told = append(told, why) }
 	start := time.Now()
 	if err := c.File(limit(t), r); err != nil {
 		t.Fatal(err)
+	}
+	if len(told) != 2 || !strings.Contains(told[0].Error(), "503") {
+		t.Errorf("why it waits was told as %v", told)
 	}
 	if d := time.Since(start); d < 80*time.Millisecond {
 		t.Errorf("after %v: the server asked for patience", d)

@@ -21,6 +21,7 @@ type Request struct {
 	Size     int64                   // bytes
 	SHA256   string                  // 64 hex digits
 	Progress func(done, total int64) // nil, or called at the start and after each block, from the goroutine of File; it must not block
+	Waits    func(why error)         // nil, or called likewise after each try that another one follows: together they can take an hour
 }
 
 // maxRestarts bounds how often one call begins anew: an object that changes, a server that cannot resume.
@@ -44,7 +45,7 @@ func (c *Client) File(ctx context.Context, r Request) error {
 	}
 	d := download{c: c, ctx: ctx, r: r, p: p}
 	d.meter = meter{c: c, block: blockSize, left: p.size - p.state.Done}
-	d.job = job{c: c, method: http.MethodGet, mirrors: mirrors, header: d.ask, handle: d.answer, meter: &d.meter, gained: func() int64 { return d.got }}
+	d.job = job{c: c, method: http.MethodGet, mirrors: mirrors, header: d.ask, handle: d.answer, meter: &d.meter, gained: func() int64 { return d.got }, waits: r.Waits}
 	if err := d.run(); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}

@@ -65,7 +65,7 @@ func (n *next) describe(m *manifest) {
 }
 
 func (s *slot) fetch(ctx context.Context, n next) (Step, func(*next), error) {
-	f := Fetching{Offer: n.Offer, Path: s.m.store.archive(n.Offer.SHA256), Have: s.m.have(), Progress: s.progress}
+	f := Fetching{Offer: n.Offer, Path: s.m.store.archive(n.Offer.SHA256), Have: s.m.have(), Progress: s.progress, Waits: s.waits}
 	var err error
 	if n.Wish.File != "" {
 		err = copyFile(ctx, n.Wish.File, f.Path)
@@ -85,8 +85,23 @@ func (s *slot) progress(done, total int64) {
 	p := int(min(max(100*done/total, 0), 100))
 	s.m.mu.Lock()
 	changed := p != s.percent || s.gate.putOff != ""
+	if p > s.percent {
+		s.waitsFor = ""
+	}
 	s.percent, s.gate.come, s.gate.putOff = p, p, ""
 	s.deferred = "" // it flows
+	s.m.mu.Unlock()
+	if changed {
+		s.m.cfg.Changed()
+	}
+}
+
+// waits tells why the fetch does not get on, while it is still at it.
+func (s *slot) waits(why error) {
+	text := oneLine(fmt.Errorf("fetch, tried again: %w", why))
+	s.m.mu.Lock()
+	changed := s.waitsFor != text
+	s.waitsFor = text
 	s.m.mu.Unlock()
 	if changed {
 		s.m.cfg.Changed()

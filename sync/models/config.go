@@ -26,6 +26,7 @@ type Fetching struct {
 	Path     string
 	Have     []Bundle                // bundles on this device, whole
 	Progress func(done, total int64) // may be called often
+	Waits    func(why error)         // a try failed and another follows; it ends with progress
 }
 
 // Eyes are heron-vision. A *Refusal in an error is a verdict on the model; ErrUnavailable says that nothing could be found out; any other error of

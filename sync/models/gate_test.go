@@ -175,3 +175,27 @@ func TestAPutOffSwitchCountsOnAfterARestart(t *testing.T) {
 		d.well()
 	})
 }
+
+// A fetch that fails and is tried again by itself, for an hour perhaps, says why meanwhile; with the next bytes, or its end, that is over.
+func TestAFetchThatDoesNotGetOnSaysWhy(t *testing.T) {
+	at(t, func(*Config) {}, func(w *world, d *device) {
+		d.settle("v1/1")
+		goOn, end := make(chan struct{}), make(chan struct{})
+		w.mu.Lock()
+		w.onFetch = func(_ context.Context, f Fetching) error {
+			f.Progress(1, 100)
+			f.Waits(errors.New("the server answers 503"))
+			<-goOn
+			f.Progress(50, 100)
+			<-end
+			return os.WriteFile(f.Path, w.repo[f.Offer.Target], 0o644)
+		}
+		w.mu.Unlock()
+		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 9})
+		d.until("it says why", time.Minute, func(s SlotState) bool { return strings.Contains(s.Error, "the server answers 503") })
+		close(goOn)
+		d.until("it flows", time.Minute, func(s SlotState) bool { return s.Percent == 50 && s.Error == "" })
+		close(end)
+		d.until("it is there", time.Minute, ended(StepConfirmed, "v2/1"))
+	})
+}

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,7 @@ type slot struct {
 	job          *job
 	deferred     string
 	percent      int
+	waitsFor     string // why the job does not get on
 	running      Bundle // what heron-vision has
 
 	// the loop's own
@@ -247,7 +249,7 @@ func (s *slot) breakOff() {
 func (s *slot) endJob() {
 	s.job.cancel()
 	s.m.mu.Lock()
-	s.job, s.percent = nil, 0
+	s.job, s.percent, s.waitsFor = nil, 0, ""
 	s.m.mu.Unlock()
 }
 
@@ -321,9 +323,7 @@ func (s *slot) state() SlotState {
 	if n := r.Next; n != nil {
 		out.Staged, out.Target = n.Bundle, n.Wish.Target
 		out.Staged.Digest = n.Offer.SHA256
-		if out.Error == "" {
-			out.Error = n.Error
-		}
+		out.Error = cmp.Or(out.Error, s.waitsFor, n.Error)
 		out.RetryIn = max(0, time.Until(s.retryAt))
 	}
 	if s.job != nil {

@@ -54,6 +54,9 @@ func (f *fetcher) get(ctx context.Context, header http.Header) (*http.Response, 
 		}
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the connection serves the next request
 		resp.Body.Close()
+		if to, err := resp.Location(); err == nil {
+			return nil, fmt.Errorf("%s: the server answers %d and sends on to %s, which is not followed: if that is the camera, write it as source", f.what, resp.StatusCode, camera.Redact(to.String()))
+		}
 		if resp.StatusCode != http.StatusUnauthorized {
 			return nil, fmt.Errorf("%s: the server answers %d %s", f.what, resp.StatusCode, http.StatusText(resp.StatusCode))
 		}

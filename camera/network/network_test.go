@@ -205,9 +205,9 @@ func TestFault_V6_HTTPTroubleIsNamed(t *testing.T) {
 		}, user: true, want: "other than Basic and Digest"},
 		"not found": {serve: http.NotFound, want: "404 Not Found"},
 		"elsewhere": {serve: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.Header().Set("Location", "http://u:p@127.0.0.1:1/x?token=1")
 			w.WriteHeader(302)
-		}, user: true, want: "302"},
+		}, user: true, want: "302 and sends on to http://127.0.0.1:1/x?…, which is not followed"},
 		"a page":      {serve: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, want: "is no video stream"},
 		"one picture": {serve: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "image/jpeg") }, want: "write snapshot+http://"},
 		"a film":      {serve: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "video/mp4") }, want: "left to another driver"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"heron/agent/diag"
 	"heron/agent/events"
 	"heron/internal/strictyaml"
 )
@@ -86,7 +87,7 @@ var yamlPlace = regexp.MustCompile(`^\[(\d+):(\d+)\] (.*)`)
 // fromYAML turns the decoder's report into ours: first line "[line:column] what", the rest an excerpt.
 func fromYAML(err error) *ConfigError {
 	head, excerpt, _ := strings.Cut(yaml.FormatError(err, false, true), "\n")
-	e := &ConfigError{What: head, Excerpt: excerpt}
+	e := &ConfigError{What: head, Excerpt: diag.Mask(excerpt)} // it goes to the journal, too
 	if m := yamlPlace.FindStringSubmatch(head); m != nil {
 		fmt.Sscan(m[1], &e.Line)
 		fmt.Sscan(m[2], &e.Column)
@@ -134,7 +135,7 @@ func locate(src []byte, p *Problem) *ConfigError {
 		pos := node.GetToken().Position
 		e.Line, e.Column = pos.Line, pos.Column
 		if text, err := yp.AnnotateSource(src, false); err == nil {
-			e.Excerpt = string(text)
+			e.Excerpt = diag.Mask(string(text))
 		}
 		break
 	}

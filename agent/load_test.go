@@ -129,6 +129,22 @@ func TestFault_Y1_BadConfigurationNamesThePlace(t *testing.T) {
 	}
 }
 
+// What quotes the file, for a person or the journal, does not quote a password.
+func TestExcerptsHoldNoPassword(t *testing.T) {
+	for _, text := range []string{
+		"cameras:\n  - {name: a, source: \"rtsp://op:s3cret/9@h/x\", fps: x}\n",
+		"cameras:\n  - name: a\n    source: rtsp://op:s3cret9@h/x\n    fps: 9999\n",
+		"cameras:\n  - name: a\n    source: htp://op:s3cret9@h/x\n",
+		"cameras:\n  - name: a\n    source: rtsp://op:s3cret9@h/x\n    nonsense: 1\n",
+	} {
+		_, err := Load(write(t, text), nil)
+		var bad *ConfigError
+		if !errors.As(err, &bad) || bad.Excerpt == "" || strings.Contains(bad.Error()+bad.Excerpt, "cret") {
+			t.Errorf("%v\n%s", err, bad.Excerpt)
+		}
+	}
+}
+
 func TestLoadSaysLineAndColumn(t *testing.T) {
 	_, err := Load(write(t, "cameras:\n  - name: a\n    source: \"testcard:\"\n    fps: 999\n"), nil)
 	var bad *ConfigError

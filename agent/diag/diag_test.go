@@ -171,3 +171,11 @@ func TestRedactAddress(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestMask(t *testing.T) {
+	text := ">  2 |   - {source: \"rtsp://op:Gehe!m/ü 1@h/x?pwd=abc&fps=2\", fps: x}\n                 ^\n   3 | a: b@c"
+	want := ">  2 |   - {source: \"rtsp://*************@h/x?pwd=***&fps=2\", fps: x}\n                 ^\n   3 | a: b@c"
+	if got := Mask(text); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // hidden stands where a secret was.
@@ -82,7 +83,20 @@ func RedactAddress(s string) string {
 	return Redact(s)
 }
 
-var inPipeline = regexp.MustCompile(`(://)[^\s"']+@`)
+// Mask is lines of a configuration with each character of a secret in an address made a star, so that what points at a column still does. Whatever
+// stands before the last @ of a line goes.
+func Mask(lines string) string {
+	stars := func(from int) func(string) string {
+		return func(s string) string { return s[:from] + strings.Repeat("*", utf8.RuneCountInString(s[from:])) }
+	}
+	lines = inLine.ReplaceAllStringFunc(lines, func(s string) string { return stars(len("://"))(s[:len(s)-1]) + "@" })
+	return inQuery.ReplaceAllStringFunc(lines, func(s string) string { return stars(strings.IndexByte(s, '=') + 1)(s) })
+}
+
+var (
+	inLine     = regexp.MustCompile(`://[^\n]+@`)
+	inPipeline = regexp.MustCompile(`(://)[^\s"']+@`)
+)
 
 // OfURL are the secrets in an address: the password, and what its query carries under a name that says so; of one that cannot be read, what
 // stands where a password would. Other texts have none.

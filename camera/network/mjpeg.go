@@ -36,6 +36,7 @@ type mjpeg struct {
 	timeout  time.Duration
 	decode   Decoder
 	jpeg     []byte
+	end      ending
 	grabbed  bool
 }
 
@@ -221,10 +222,13 @@ func (m *mjpeg) Read(f *camera.Frame) error {
 		}
 	}
 	m.grabbed = false
-	return decoded(m.what, m.jpeg, f, m.decode)
+	return m.end.decoded(m.what, m.jpeg, f, m.decode)
 }
 
-func decoded(what string, data []byte, f *camera.Frame, decode Decoder) error {
+func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decoder) error {
+	if e.brokeOff(data) {
+		return fmt.Errorf("%s: damaged JPEG of %d bytes (it broke off): %w", what, len(data), camera.ErrTemporary)
+	}
 	var err error
 	if f.Width, f.Height, err = jpegSize(data); err == nil {
 		err = decode(data, f)

@@ -225,6 +225,35 @@ func TestFault_V9_DamagedJPEGs(t *testing.T) {
 	}
 }
 
+// V9: half a picture is no frame; of a camera that never writes the end marker each is one.
+func TestFault_V9_JPEGsThatBreakOff(t *testing.T) {
+	t.Parallel()
+	good := grey(t, 64, 48, level(7))
+	var e ending
+	for i, c := range []struct {
+		data []byte
+		want bool
+	}{
+		{good[:len(good)-2], false}, {good, false}, {append(bytes.Clone(good), 0, 0, 0, 0), false}, {good[:len(good)-2], true}, {good[:len(good)/2], true},
+		{append([]byte{0xff, 0xd8, 0xff, 0xd9}, good[2:len(good)-9]...), true}, {nil, true}, {good, false},
+	} {
+		if got := e.brokeOff(c.data); got != c.want {
+			t.Errorf("picture %d: %v", i, got)
+		}
+	}
+	url := serve(t, stream(2*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, i int) bool {
+		send(w, good[:len(good)-i%3*8])
+		return true
+	}))
+	s, ctx := source(t, camera.Options{Source: url})
+	for range 20 {
+		s.Release(next(t, s, ctx))
+	}
+	if st := s.Stats(); st.Errors < 10 || st.Reopened > 0 || !strings.Contains(st.LastError, "broke off") {
+		t.Errorf("%+v", st)
+	}
+}
+
 // V5: sizes change within the stream.
 func TestFault_V5_ResolutionChanges(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -143,4 +144,15 @@ func jpegSize(data []byte) (width, height int, err error) {
 		i += 2 + int(data[i+2])<<8 + int(data[i+3])
 	}
 	return 0, 0, errors.New("its header is cut off")
+}
+
+// ending tells pictures that broke off on their way: a decoder makes grey of what is missing. Some cameras never write the marker at the end, so it is
+// missed only from one that has written it.
+type ending struct{ seen bool }
+
+func (e *ending) brokeOff(data []byte) bool {
+	scan, end := bytes.LastIndex(data, []byte{0xff, 0xda}), bytes.LastIndex(data, []byte{0xff, 0xd9}) // a thumbnail in the header has its own, before the last scan
+	whole := end > scan
+	e.seen = e.seen || whole
+	return e.seen && !whole
 }

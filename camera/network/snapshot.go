@@ -24,6 +24,7 @@ type snapshot struct {
 	next     time.Time
 	modified http.Header // If-None-Match, If-Modified-Since
 	jpeg     []byte
+	end      ending
 }
 
 func openSnapshot(ctx context.Context, o camera.Options, f *fetcher, decode Decoder) *snapshot {
@@ -42,7 +43,7 @@ func (s *snapshot) Read(f *camera.Frame) error {
 	if err := s.get(); err != nil {
 		return err
 	}
-	return decoded(s.fetch.what, s.jpeg, f, s.decode)
+	return s.end.decoded(s.fetch.what, s.jpeg, f, s.decode)
 }
 
 func (s *snapshot) wait() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -197,5 +198,24 @@ func TestAFetchThatDoesNotGetOnSaysWhy(t *testing.T) {
 		d.until("it flows", time.Minute, func(s SlotState) bool { return s.Percent == 50 && s.Error == "" })
 		close(end)
 		d.until("it is there", time.Minute, ended(StepConfirmed, "v2/1"))
+	})
+}
+
+// A confirmed model that the disk had no room to note is noted when there is room, and the trouble ends with that.
+func TestTheConfirmedModelIsNotedWhenThereIsRoom(t *testing.T) {
+	at(t, func(*Config) {}, func(w *world, d *device) {
+		good := filepath.Join(d.cfg.Dir, "good-main.json")
+		if err := os.MkdirAll(filepath.Join(good, "in the way"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		d.settle("v1/1")
+		d.until("it is told", time.Minute, func(s SlotState) bool { return strings.Contains(s.Trouble, "note the confirmed model") })
+		if err := os.RemoveAll(good); err != nil {
+			t.Fatal(err)
+		}
+		d.until("it is over", 5*time.Minute, func(s SlotState) bool { return s.Trouble == "" })
+		if b, err := os.ReadFile(good); err != nil || !strings.Contains(string(b), "v1/1") {
+			t.Errorf("%s %v", b, err)
+		}
 	})
 }

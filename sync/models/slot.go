@@ -27,6 +27,7 @@ type slot struct {
 	configured   Bundle
 	fromGoodFile Bundle
 	trouble      string
+	unnoted      string // why the confirmed model is not noted beside the journal
 	failed       string // of the last try, where not even that could be journalled
 	job          *job
 	deferred     string
@@ -44,6 +45,7 @@ type slot struct {
 	staged    string         // digest of what heron-vision has staged
 	watch     watch
 	gate      gate
+	noteAt    time.Time // when to note the confirmed model again
 }
 
 // job is one step under way.
@@ -157,6 +159,7 @@ func (s *slot) run(ctx context.Context) {
 // turn does what is due, and says how long nothing else is.
 func (s *slot) turn(ctx context.Context) time.Duration {
 	s.orders()
+	s.noteAgain()
 	if s.dirty {
 		_ = s.put(s.step(), func(*record) {}) // tried again in the next turn
 	}
@@ -174,10 +177,13 @@ func (s *slot) turn(ctx context.Context) time.Duration {
 	if s.rec.Probation != nil || s.dirty || s.replace || s.job != nil && s.job.doing == doingShadow {
 		return s.m.pace.tick
 	}
-	if s.rec.Next == nil || s.job != nil {
-		return time.Hour
+	if s.rec.Next != nil && s.job == nil {
+		return max(min(time.Until(s.retryAt), s.m.pace.patience/2), s.m.pace.tick)
 	}
-	return max(min(time.Until(s.retryAt), s.m.pace.patience/2), s.m.pace.tick)
+	if s.unnoted != "" {
+		return s.m.pace.patience
+	}
+	return time.Hour
 }
 
 func (s *slot) step() Step {
@@ -290,7 +296,7 @@ func (s *slot) fromGood() *record {
 	return r
 }
 
-// keepGood notes the confirmed model beside the journal. That it could not is no reason to stop.
+// keepGood notes the confirmed model beside the journal. That it could not is no reason to stop; it is done when the disk can.
 func (s *slot) keepGood(b Bundle) {
 	text, err := json.Marshal(b)
 	if err == nil {
@@ -299,10 +305,19 @@ func (s *slot) keepGood(b Bundle) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	if err != nil {
-		s.trouble = fmt.Sprintf("note the confirmed model: %v", err)
+		s.unnoted, s.noteAt = fmt.Sprintf("note the confirmed model: %v", err), time.Now().Add(s.m.pace.patience)
 		return
 	}
-	s.fromGoodFile = b
+	s.fromGoodFile, s.unnoted = b, ""
+}
+
+// noteAgain does what keepGood could not.
+func (s *slot) noteAgain() {
+	if s.unnoted == "" || time.Now().Before(s.noteAt) || s.rec.Active == nil || s.rec.Probation != nil {
+		return
+	}
+	s.keepGood(*s.rec.Active)
+	s.m.cfg.Changed()
 }
 
 // state is what State shows. Manager.mu is held.
@@ -339,9 +354,7 @@ func (s *slot) state() SlotState {
 		}
 	}
 	out.Trouble = s.m.trouble
-	if s.trouble != "" {
-		out.Trouble = s.trouble
-	}
+	out.Trouble = cmp.Or(s.trouble, s.unnoted, out.Trouble)
 	return out
 }
 

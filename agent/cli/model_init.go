@@ -292,7 +292,9 @@ func (b *begun) takeLabels(from, tmp string) error {
 	b.Labels = len(read.Labels)
 	if n := b.Models[0].Classes; n > 0 && n != b.Labels {
 		next := "give the label file that belongs to this model"
-		if n-b.Labels == 1 || b.Labels-n == 1 {
+		if n == 1 {
+			next = "a model with one score takes one label, of what a high score means"
+		} else if n-b.Labels == 1 || b.Labels-n == 1 {
 			next += " (one of the two may count a first class \"background\")"
 		}
 		return fmt.Errorf("%s has %d labels and the model %d classes; %s", from, b.Labels, n, next)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -315,6 +316,26 @@ func TestModelInit(t *testing.T) {
 		t.Errorf("a page: exit %d: %s", code, msg)
 	}
 	oneLine(t, msg)
+}
+
+// One score and two labels is a sigmoid's yes and no, not a label file of another model.
+func TestModelInitOfOneScore(t *testing.T) {
+	data := cmp.Or(os.Getenv("HERON_TESTDATA"), "../../../shared/testdata")
+	model, err := filepath.Abs(filepath.Join(data, "models/broken/two_outputs.onnx"))
+	must(t, err)
+	if !exists(model) {
+		t.Skip("needs the test data: HERON_TESTDATA names no folder that has ", model)
+	}
+	f := newField(t, nobody, "testcard:")
+	f.write(t, "two.txt", "no\nyes\n")
+	f.write(t, "one.txt", "yes\n")
+	from := []string{"model", "init", "--from", model, "--scores", "anomaly", "-o", filepath.Join(f.dir, "new"), "--labels"}
+	if _, msg, code := heron(t, append(from, filepath.Join(f.dir, "two.txt"))...); code != exitFailed || !strings.Contains(msg, "takes one label") || strings.Contains(msg, "background") {
+		t.Errorf("two labels: exit %d: %s", code, msg)
+	}
+	if _, msg, code := heron(t, append(from, filepath.Join(f.dir, "one.txt"))...); code != 0 {
+		t.Errorf("one label: exit %d: %s", code, msg)
+	}
 }
 
 // TestAskOnATerminal: wrong answers are asked again, an empty line leaves the question open.

@@ -58,6 +58,10 @@ func (m *Manager) Rollout() Rollout { return m.doc }
 
 func (m *Manager) topic(below string) string { return m.link.conf.Topic(m.group, everyone, below) }
 
+// plausible is the highest rev that is believed of a device; times in milliseconds fit. One stolen password would else use up the
+// revs of its whole group, which end at 2^53, by answering one that nobody wrote.
+const plausible = 1 << 42
+
 // nextRev is above all that was ever written or answered, also where the broker has forgotten the document.
 func (m *Manager) nextRev() int64 {
 	desired, r, _ := m.inv.Group(m.group)
@@ -69,7 +73,7 @@ func (m *Manager) nextRev() int64 {
 		rev = max(rev, r.At.Rev)
 	}
 	for _, d := range m.inv.Devices() {
-		if d.Group == m.group && d.Reported != nil {
+		if d.Group == m.group && d.Reported != nil && d.Reported.GroupRev <= plausible {
 			rev = max(rev, d.Reported.GroupRev)
 		}
 	}

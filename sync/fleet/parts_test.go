@@ -317,3 +317,18 @@ func TestExampleInTheManual(t *testing.T) {
 		t.Errorf("the example lacks fields or has them in other words:\n%s\n%s", a, b)
 	}
 }
+
+// What one device says it has answered must not use up the revs of its group. (Devices' answers count where a broker has lost the document.)
+func TestADeviceCannotUseUpTheRevs(t *testing.T) {
+	inv := NewInventory(Config{Root: "heron/v1"})
+	m := NewManager(nil, inv, "acme", "anna")
+	for _, c := range []struct {
+		device, answered string
+		next             int64
+	}{{"dev-1", "17", 18}, {"dev-2", "1795288546000", 1795288546001}, {"dev-3", "9007199254740991", 1795288546001}} {
+		inv.Take(Message{Topic: "heron/v1/acme/" + c.device + "/reported", Payload: []byte(`{"v":1,"at":"2026-11-20T12:00:00Z","rev":0,"group_rev":` + c.answered + `,"slots":[]}`)})
+		if next := m.nextRev(); next != c.next {
+			t.Errorf("%s says %s: the next is %d, want %d", c.device, c.answered, next, c.next)
+		}
+	}
+}

@@ -140,7 +140,10 @@ func TestFault_A6_LatencyTimesFourBringsTheRateDownAndBack(t *testing.T) {
 		t.Errorf("5 a second keep it busy for 0.6 of its time, which it can bear: %v", fps)
 	}
 	r.load.Slots[0].Latency = 30 * time.Millisecond
-	if fps := r.pass(32); fps != 10 || r.orders[0].Slowed() {
+	if fps := r.pass(10); fps != 5 || r.orders[0].Why != "recovering: classifying took 120 ms instead of 30 ms" {
+		t.Errorf("10 s after: %+v", r.orders) // "takes 30 ms instead of 30 ms" would be no reason
+	}
+	if fps := r.pass(22); fps != 10 || r.orders[0].Slowed() {
 		t.Errorf("half a minute after: %+v", r.orders)
 	}
 }

@@ -75,9 +75,10 @@ func (l *lever) down(now time.Time) {
 type slotJudge struct {
 	lever
 	engine string
-	normal time.Duration // 0: not known yet
-	heard  int           // seconds with results so far
-	last   time.Duration // latency judged last
+	normal time.Duration    // 0: not known yet
+	heard  int              // seconds with results so far
+	last   time.Duration    // latency judged last
+	slowed [2]time.Duration // latency and normal when it was too slow last
 }
 
 // learnFor is how many seconds with results it takes to know what is normal.
@@ -96,6 +97,9 @@ func (g *Governor) judgeSlot(now time.Time, s SlotLoad, cameras []CameraLoad) {
 	j.last = s.Latency
 	j.learn(s.Latency)
 	strain := j.slow(s.Latency, g.busy(s, cameras, max(j.level, g.board.level)))
+	if strain {
+		j.slowed = [2]time.Duration{s.Latency, j.normal}
+	}
 	if g.adapt {
 		more := time.Duration(margin * float64(s.Latency))
 		room := !j.slow(more, margin*g.busy(s, cameras, max(j.level-1, g.board.level, 0)))
@@ -145,6 +149,9 @@ func (g *Governor) busy(s SlotLoad, cameras []CameraLoad, level int) (share floa
 }
 
 func (j *slotJudge) why() string {
+	if !j.calm.IsZero() {
+		return fmt.Sprintf("recovering: classifying took %s instead of %s", inMS(j.slowed[0]), inMS(j.slowed[1]))
+	}
 	return fmt.Sprintf("classifying takes %s instead of %s", inMS(j.last), inMS(j.normal))
 }
 

@@ -8,7 +8,7 @@ import (
 // Facts about a frame's fitness, as Quality names them. They are told beside an answer, or instead of one; they never become a class.
 const (
 	Black        = "black"        // hardly any light anywhere
-	Covered      = "covered"      // light but no structure: something lies on the lens
+	Covered      = "covered"      // light but no structure: something is before the lens
 	NoSignal     = "no-signal"    // not what a lens sees: the flat colour of an empty decoder or input, or snow
 	Frozen       = "frozen"       // the same picture for a while: no camera's noise repeats itself, or stops
 	Overexposed  = "overexposed"  // most of it is at the end of the scale
@@ -39,6 +39,7 @@ type Quality struct {
 	grid, before *grid // of this frame and of the one before it
 	input        input
 	sharp        sharpness
+	cover        cover
 	frozen       frozen
 	scene        scene
 	lag          lag
@@ -70,6 +71,9 @@ func (q *Quality) Assess(f *Frame, live bool) []string {
 	none := q.input.none
 	blind := q.black || q.covered || none || q.bright || q.dark // nothing can be said about edges and places
 	holds := [9]bool{q.black, q.covered && !none, none, false, q.bright, q.dark && !none}
+	if live && q.cover.judge(f, q.grid, q.sharp.edges, !blind) {
+		holds[1], blind = true, true
+	}
 	if live {
 		holds[3] = q.frozen.judge(f, q.grid, q.before, !blind)
 		holds[7] = q.scene.judge(f, q.grid, !blind)

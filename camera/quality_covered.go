@@ -1,0 +1,101 @@
+package camera
+
+import (
+	"math"
+	"time"
+)
+
+// Covered by something with shades of its own: a hand, a glove, a leaf lit from one side. Its spread is that of a scene, but nothing in it has an
+// edge, and light runs over it evenly: the means of 16×12 cells, over a second, hardly differ from the mean of their neighbours' (the second
+// difference). Of a shade of ±20 % over the picture that is less than a level; of a scene, be it out of focus, ten and more.
+//
+// It is told after 3 seconds, and only of a camera that has always shown more lately: an empty belt between two boxes, a wall lit from
+// the side and fog that stays are such pictures, too.
+const (
+	smoothShade, smoothShadeEnd = 2, 4 // levels
+	shadeOfScene                = 8    // what the smoothest second of a scene has to have had
+	shadeSeconds                = 20   // of a scene, before there is an opinion
+	shadeForget                 = 600  // seconds, until a smooth one no longer counts
+	coveredAfter                = 3 * time.Second
+	coveredEndAfter             = time.Second
+)
+
+// cover judges what has no edges.
+type cover struct {
+	lumas [cells]float32 // sums of this second
+	n     int
+	began time.Time
+
+	seconds int
+	least   float64 // second difference of the smoothest second lately, levels
+	passing float64 // … since it has been smooth, before that is told
+	told    lasting
+}
+
+// judge takes in a frame; edges is the share of its runs that cross one. While the frame is not fit to be judged nothing is told or learned.
+func (c *cover) judge(f *Frame, g *grid, edges float64, fit bool) bool {
+	d := f.At.Sub(c.began)
+	if !fit || !g.celled() || c.began.IsZero() || d < 0 || d > time.Minute {
+		c.restart(f.At)
+		c.told.since = time.Time{}
+		return c.told.on && fit
+	}
+	c.n++
+	for i, m := range g.mean {
+		c.lumas[i] += m
+	}
+	if d >= secondLong && c.n >= secondLeast {
+		c.second(f.At, edges)
+		c.restart(f.At)
+	}
+	return c.told.on
+}
+
+func (c *cover) restart(at time.Time) {
+	c.began, c.n = at, 0
+	clear(c.lumas[:])
+}
+
+func (c *cover) second(at time.Time, edges float64) {
+	rough := c.rough()
+	smooth := edges < fewEdges && rough < pick(c.told.on, smoothShade, smoothShadeEnd)
+	switch {
+	case smooth && c.seconds >= shadeSeconds && c.least >= shadeOfScene:
+		if c.told.since.IsZero() {
+			c.passing = rough
+		}
+		c.passing = min(c.passing, rough)
+		c.told.step(true, at, coveredAfter, coveredEndAfter)
+	case c.told.on:
+		c.told.step(smooth, at, coveredAfter, coveredEndAfter)
+	default:
+		if !c.told.since.IsZero() { // it passed, and will again
+			rough = min(rough, c.passing)
+		}
+		c.told.step(false, at, coveredAfter, coveredEndAfter)
+		c.learn(rough)
+	}
+}
+
+// learn follows the smoothest second: down at once, up over ten minutes.
+func (c *cover) learn(rough float64) {
+	c.seconds++
+	if c.seconds == 1 || rough < c.least {
+		c.least = rough
+		return
+	}
+	c.least += (rough - c.least) / shadeForget
+}
+
+// rough is the root mean square of the second differences, across and down, of this second's cells.
+func (c *cover) rough() float64 {
+	var sum float32
+	for y := 1; y < cellRows-1; y++ {
+		for x := 1; x < cellCols-1; x++ {
+			i := y*cellCols + x
+			d := c.lumas[i] - (c.lumas[i-1]+c.lumas[i+1]+c.lumas[i-cellCols]+c.lumas[i+cellCols])/4
+			sum += d * d
+		}
+	}
+	return math.Sqrt(float64(sum)/((cellCols-2)*(cellRows-2))) / float64(c.n)
+}

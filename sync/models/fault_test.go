@@ -226,3 +226,36 @@ func TestWhatIsNotTheModelsFaultIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A machine that is switched off in the midst of a shadow run, again and again, does not cost the model; one that goes down each time does in the end.
+func TestStopsOfTheDeviceAreNotTheModelsFaultAtOnce(t *testing.T) {
+	for _, stops := range []int{mostStops - 1, mostStops} {
+		lives(t, nil, func(t *testing.T, w *world, cfg Config) {
+			d := w.start(cfg, nil)
+			d.settle("v1/1")
+			_ = d.Offer("main", Wish{Target: "v2/1", Rev: 9, Shadow: 10 * time.Minute})
+			for range stops {
+				d.until("in the shadow run", 20*time.Minute, func(s SlotState) bool { return s.Doing == doingShadow })
+				journal := filepath.Join(cfg.Dir, journalName)
+				asItWas, err := os.ReadFile(journal)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.stop() // in order; and then the disk is as it was, as after a power cut
+				if err := os.WriteFile(journal, asItWas, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				d = w.start(cfg, nil)
+			}
+			defer func() { d.stop() }()
+			if stops < mostStops {
+				d.until("confirmed", 2*time.Hour, ended(StepConfirmed, "v2/1"))
+				return
+			}
+			s := d.until("refused", time.Minute, ended(StepRefused, "v2/1"))
+			if !strings.Contains(s.Last.Reason, fmt.Sprintf("began %d times, and each time the device or heron stopped", stops)) {
+				t.Errorf("%+v", s.Last)
+			}
+		})
+	}
+}

@@ -20,8 +20,20 @@ type stage struct {
 	heavy bool // one slot at a time
 	gated bool // a hold and the window keep it waiting
 	firm  bool // local activity keeps it waiting, and it is not to be broken off
-	most  int  // strikes
+	most  int  // strikes, if something speaks against the model
 	write Step // what is journalled before it begins, if it is risky
+}
+
+// mostStops is how often a step may be cut short by the device or Heron stopping, with no word against the model. One that takes the board down
+// with it must come to an end; one that is switched off with its machine, now and then in the midst of a shadow run, must not be refused for it.
+const mostStops = 5
+
+// limit is how many strikes end the wish.
+func (st stage) limit(n next) int {
+	if n.Error == "" {
+		return max(st.most, mostStops)
+	}
+	return st.most
 }
 
 // way is what comes after a step.
@@ -64,7 +76,7 @@ func (s *slot) begin(ctx context.Context) {
 		return
 	}
 	if st.risky {
-		if n.Strikes >= st.most {
+		if n.Strikes >= st.limit(*n) {
 			s.refuse(*n, struckOut(st, *n))
 			return
 		}

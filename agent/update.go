@@ -276,6 +276,8 @@ func fault(err error, cause string) error {
 		return &models.Fault{Check: models.CheckCrash, Err: err}
 	case vision.CauseBeat, vision.CauseLoad, vision.CauseInference:
 		return &models.Fault{Check: models.CheckHang, Err: err}
+	case vision.CauseMemory:
+		return &models.Fault{Check: models.CheckMemory, Err: err}
 	}
 	return err
 }

@@ -50,3 +50,19 @@ func TestAProcessThatEndedItselfCounts(t *testing.T) {
 		}
 	}
 }
+
+// What a trial's process was lost for is the check that a model struck out by it fails.
+func TestATrialsLossNamesTheCheck(t *testing.T) {
+	lost := errors.New("it uses 1100 MiB of memory, more than the 1024 MiB allowed")
+	for cause, want := range map[string]string{vision.CauseExit: models.CheckCrash, vision.CauseMemory: models.CheckMemory, vision.CauseInference: models.CheckHang,
+		vision.CauseLoad: models.CheckHang, vision.CauseBeat: models.CheckHang} {
+		var f *models.Fault
+		if err := fault(lost, cause); !errors.As(err, &f) || f.Check != want || !errors.Is(err, lost) {
+			t.Errorf("%s: %v, want %s", cause, err, want)
+		}
+	}
+	verdict := &models.Refusal{Check: models.CheckLatency}
+	if err := fault(verdict, vision.CauseMemory); err != error(verdict) {
+		t.Errorf("a verdict is not kept: %v", err)
+	}
+}

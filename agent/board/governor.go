@@ -143,6 +143,9 @@ func value(f *float64) float64 {
 	return *f
 }
 
+// justPassed is said of a trouble that is kept for a while: what was measured is not so any more.
+const justPassed = "; it has just passed"
+
 // note keeps a trouble from its first sight until it has been away for toldFor, so that one which comes and goes is one.
 func (g *Governor) note(now time.Time, holds bool, code, format string, args ...any) {
 	t := g.trouble[code]
@@ -154,6 +157,8 @@ func (g *Governor) note(now time.Time, holds bool, code, format string, args ...
 		t.Text, g.seen[code] = fmt.Sprintf(format, args...), now
 	case t != nil && now.Sub(g.seen[code]) >= toldFor:
 		delete(g.trouble, code)
+	case t != nil && !strings.HasSuffix(t.Text, justPassed):
+		t.Text += justPassed
 	}
 }
 

@@ -204,6 +204,9 @@ func TestGovernorTellsABlinkingTroubleOnce(t *testing.T) {
 		if len(r.troubles) != 1 || i > 0 && r.troubles[0].Since != since {
 			t.Fatalf("second %d: %+v", i, r.troubles)
 		}
+		if text := r.troubles[0].Text; strings.Count(text, justPassed) != min(i%9, 1) {
+			t.Fatalf("second %d: %q", i, text)
+		}
 		since = r.troubles[0].Since
 	}
 	r.load.Board.UnderVoltage = no()

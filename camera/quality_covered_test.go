@@ -16,11 +16,12 @@ func shade(w, h int) func(x, y int) int {
 
 // TestFault_V4_CoveredByAHand: it is told as covered within ten seconds and not as moved, at every noise; and it ends.
 func TestFault_V4_CoveredByAHand(t *testing.T) {
+	arithmetic(t)
 	for _, c := range []struct {
 		w, h    int
 		sigma   float64
 		quality int
-	}{{64, 48, 0.5, 0}, {160, 120, 2, 80}, {320, 240, 3, 50}, {320, 240, 8, 0}, {160, 120, 4, 0}} {
+	}{{64, 48, 0.5, 0}, {160, 120, 2, 80}, {160, 120, 3, 50}, {96, 72, 8, 0}, {64, 48, 4, 0}} {
 		on := false
 		hand := shade(c.w, c.h)
 		m := &film{w: c.w, h: c.h, fps: 10, sigma: c.sigma, quality: c.quality, over: func(_ float64, x, y int) int {
@@ -31,11 +32,11 @@ func TestFault_V4_CoveredByAHand(t *testing.T) {
 		}}
 		m.ready(3, yard(5))
 		var q Quality
-		mustBeFine(t, &q, m, 80*time.Second)
+		mustBeFine(t, &q, m, 40*time.Second)
 		for range 2 {
 			on = true
 			took := until(t, &q, m, Covered, true, 6*time.Second, nil)
-			for range 300 {
+			for range 150 {
 				if facts := q.Assess(m.next(t), true); !slices.Equal(facts, []string{Covered}) {
 					t.Fatalf("%+v: %v; rough %.1f, edges %.3f", c, facts, q.cover.passing, q.sharp.edges)
 				}
@@ -49,7 +50,8 @@ func TestFault_V4_CoveredByAHand(t *testing.T) {
 
 // TestFault_V4_WhatIsNotCovered: pictures without an edge that belong to the scene.
 func TestFault_V4_WhatIsNotCovered(t *testing.T) {
-	const w, h = 160, 120
+	arithmetic(t)
+	const w, h = 64, 48
 	belt := shade(w, h)
 	for name, over := range map[string]func(t float64, x, y int) int{
 		"an empty belt between boxes": func(at float64, x, y int) int {

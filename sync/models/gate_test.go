@@ -37,6 +37,8 @@ func TestASourceThatWaits(t *testing.T) {
 		w.mu.Unlock()
 		_ = d.Offer("main", Wish{Target: "v2/1", Rev: 9})
 		d.until("a failure", time.Minute, func(s SlotState) bool { return s.Error != "" })
+		synctest.Wait() // a second try may be under way at this very moment
+		failures := d.state().Counts.Failures
 		w.mu.Lock()
 		before := w.fetches
 		w.fetchErr, w.onFetch = nil, func(_ context.Context, f Fetching) error {
@@ -49,7 +51,6 @@ func TestASourceThatWaits(t *testing.T) {
 			return errors.Join(errors.New("fetch"), waits)
 		}
 		w.mu.Unlock()
-		failures := d.state().Counts.Failures // one, or two if the second try came at once
 		s := d.until("it waits", time.Hour, func(s SlotState) bool { return s.Deferred != "" })
 		if s.Deferred != waits.Why || s.Percent != 37 || s.Error != "" || s.Step != StepReserved || s.Counts.Failures != failures {
 			t.Errorf("%+v", s)

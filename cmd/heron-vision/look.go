@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -88,23 +84,14 @@ func lookIn(within time.Duration, names ...string) (out []vision.EngineReport, e
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, exe, append([]string{lookFlag, (within - lookMargin).String()}, names...)...)
-	var told, complaints bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &told, &complaints
-	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
-	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // Pdeathsig goes by the thread that starts the child
-	err = cmd.Run()
-	runtime.UnlockOSThread()
+	told, complaint, err := inference.RunChild(ctx, nil, exe, append([]string{lookFlag, (within - lookMargin).String()}, names...)...)
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("it did not answer within %v", within)
 	case err != nil:
-		first, _, _ := strings.Cut(strings.TrimSpace(complaints.String()), "\n")
-		return nil, fmt.Errorf("it killed the process that opened it (%w: %.200s)", err, first)
+		return nil, fmt.Errorf("it killed the process that opened it (%w: %.200s)", err, complaint)
 	}
-	if err := json.Unmarshal(told.Bytes(), &out); err != nil {
+	if err := json.Unmarshal(told, &out); err != nil {
 		return nil, fmt.Errorf("it spoiled the answer: %w", err)
 	}
 	return out, nil

@@ -8,11 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
+
+	"heron/inference"
 )
 
 // probeWithin bounds a trial. A stick's first use loads its firmware and waits for it to come back: some seconds.
@@ -33,31 +32,14 @@ func spawn(ctx context.Context, model []byte, device string) (a Answer, final bo
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, exe, ProbeFlag, "-", device)
-	var out, complaints head
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(model), &out, &complaints
-	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
-	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // Pdeathsig goes by the thread that starts the child
-	err = cmd.Run()
-	runtime.UnlockOSThread()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	out, complaint, err := inference.RunChild(ctx, bytes.NewReader(model), exe, ProbeFlag, "-", device)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if json.Unmarshal([]byte(lines[len(lines)-1]), &a) == nil && (a.OK || a.What != "") && err == nil {
 		return a, false
 	}
 	if ctx.Err() != nil {
 		return refusal(unavailable("plug the Edge TPU in again, or use another", fmt.Sprintf("the Edge TPU did not answer within %v in a trial", within))), true
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(complaints.String()), "\n")
 	return refusal(unavailable("plug the Edge TPU in again; if it stays so, "+pluginNext,
-		fmt.Sprintf("libedgetpu killed the process in which it was tried (%v: %s)", err, first))), true
-}
-
-// head keeps the first bytes written to it, as many as are of use, and lets the rest go.
-type head struct{ bytes.Buffer }
-
-func (h *head) Write(p []byte) (int, error) {
-	h.Buffer.Write(p[:min(len(p), max(0, 1<<16-h.Len()))])
-	return len(p), nil
+		fmt.Sprintf("libedgetpu killed the process in which it was tried (%v: %s)", err, complaint))), true
 }

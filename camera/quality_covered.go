@@ -22,10 +22,7 @@ const (
 
 // cover judges what has no edges.
 type cover struct {
-	lumas [cells]float32 // sums of this second
-	n     int
-	began time.Time
-
+	now     second
 	seconds int
 	least   float64 // second difference of the smoothest second lately, levels
 	passing float64 // … since it has been smooth, before that is told
@@ -34,26 +31,16 @@ type cover struct {
 
 // judge takes in a frame; edges is the share of its runs that cross one. While the frame is not fit to be judged nothing is told or learned.
 func (c *cover) judge(f *Frame, g *grid, edges float64, fit bool) bool {
-	d := f.At.Sub(c.began)
-	if !fit || !g.celled() || c.began.IsZero() || d < 0 || d > time.Minute {
-		c.restart(f.At)
+	full, ok := c.now.add(f.At, g, fit)
+	if !ok {
 		c.told.since = time.Time{}
 		return c.told.on && fit
 	}
-	c.n++
-	for i, m := range g.mean {
-		c.lumas[i] += m
-	}
-	if d >= secondLong && c.n >= secondLeast {
+	if full {
 		c.second(f.At, edges)
-		c.restart(f.At)
+		c.now.begin(f.At)
 	}
 	return c.told.on
-}
-
-func (c *cover) restart(at time.Time) {
-	c.began, c.n = at, 0
-	clear(c.lumas[:])
 }
 
 func (c *cover) second(at time.Time, edges float64) {
@@ -90,12 +77,13 @@ func (c *cover) learn(rough float64) {
 // rough is the root mean square of the second differences, across and down, of this second's cells.
 func (c *cover) rough() float64 {
 	var sum float32
+	lumas := &c.now.lumas
 	for y := 1; y < cellRows-1; y++ {
 		for x := 1; x < cellCols-1; x++ {
 			i := y*cellCols + x
-			d := c.lumas[i] - (c.lumas[i-1]+c.lumas[i+1]+c.lumas[i-cellCols]+c.lumas[i+cellCols])/4
+			d := lumas[i] - (lumas[i-1]+lumas[i+1]+lumas[i-cellCols]+lumas[i+cellCols])/4
 			sum += d * d
 		}
 	}
-	return math.Sqrt(float64(sum)/((cellCols-2)*(cellRows-2))) / float64(c.n)
+	return math.Sqrt(float64(sum)/((cellCols-2)*(cellRows-2))) / float64(c.now.n)
 }

@@ -3,6 +3,7 @@ package camera
 import (
 	"encoding/binary"
 	"math"
+	"time"
 )
 
 const (
@@ -121,6 +122,33 @@ func (g *grid) sum() Measures {
 		Lit:      float64(lit) / float64(n),
 		Dead:     float64(g.dead) / float64(n),
 	}
+}
+
+// second sums the cells' luma over a second.
+type second struct {
+	lumas [cells]float32
+	n     int // frames
+	began time.Time
+}
+
+// add takes in a frame captured at at. Where it does not go on from the one before, or is not fit, another second begins and ok is false.
+// full: there is a whole second, to be used and then begun anew.
+func (s *second) add(at time.Time, g *grid, fit bool) (full, ok bool) {
+	d := at.Sub(s.began)
+	if !fit || !g.celled() || s.began.IsZero() || d < 0 || d > time.Minute {
+		s.begin(at)
+		return false, false
+	}
+	s.n++
+	for c, m := range g.mean {
+		s.lumas[c] += m
+	}
+	return d >= secondLong && s.n >= secondLeast, true
+}
+
+func (s *second) begin(at time.Time) {
+	s.began, s.n = at, 0
+	clear(s.lumas[:])
 }
 
 // layOut says to which cell each point belongs.

@@ -40,10 +40,7 @@ type view struct {
 
 // scene judges whether the camera was moved.
 type scene struct {
-	lumas [cells]float32 // sums of this second
-	n     int
-	began time.Time
-
+	now   second
 	views [keptViews]view
 	at    int // the view that is taken for the present one
 	moved lasting
@@ -51,20 +48,13 @@ type scene struct {
 }
 
 func (s *scene) judge(f *Frame, g *grid, fit bool) bool {
-	if d := f.At.Sub(s.began); !fit || !g.celled() || s.began.IsZero() || d < 0 || d > time.Minute {
-		s.began, s.n = f.At, 0
-		clear(s.lumas[:])
+	full, ok := s.now.add(f.At, g, fit)
+	if !ok {
 		s.moved.since = time.Time{}
-		return s.moved.on
 	}
-	s.n++
-	for c, m := range g.mean {
-		s.lumas[c] += m
-	}
-	if f.At.Sub(s.began) >= secondLong && s.n >= secondLeast {
+	if full {
 		s.second(f.At)
-		s.began, s.n = f.At, 0
-		clear(s.lumas[:])
+		s.now.begin(f.At)
 	}
 	return s.moved.on
 }
@@ -113,8 +103,8 @@ func (s *scene) known(now *[cells]place) int {
 // places makes the directions of this second's mean picture. The last column and row have no neighbour and no direction.
 func (s *scene) places(now *[cells]place) {
 	var logs [cells]float32
-	for c, sum := range s.lumas {
-		logs[c] = float32(math.Log(float64(sum/float32(s.n)) + 4)) // black has noise, and no logarithm
+	for c, sum := range s.now.lumas {
+		logs[c] = float32(math.Log(float64(sum/float32(s.now.n)) + 4)) // black has noise, and no logarithm
 	}
 	for y := range cellRows - 1 {
 		for x := range cellCols - 1 {

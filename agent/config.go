@@ -335,17 +335,11 @@ func (c *Config) Defaults() {
 	setDefault(&c.Repository.Probation, new(15*time.Minute))
 	setDefault(&c.Updates.Budget.Counts, "all")
 	setDefault(&c.Updates.AtMost, 4*time.Hour)
-	if c.Board.Adapt == nil {
-		adapt := true
-		c.Board.Adapt = &adapt
-	}
+	setDefault(&c.Board.Adapt, new(true))
 	setDefault(&c.Board.Hot, 80)
 	setDefault(&c.Status.Listen, "127.0.0.1:8642")
 	setDefault(&c.Adapters.HomeAssistant.Prefix, "homeassistant")
-	if c.Adapters.HomeAssistant.PerCamera == nil {
-		each := true
-		c.Adapters.HomeAssistant.PerCamera = &each
-	}
+	setDefault(&c.Adapters.HomeAssistant.PerCamera, new(true))
 	setDefault(&c.Adapters.ThinEdge.Root, "te")
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "auto")

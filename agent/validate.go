@@ -12,6 +12,7 @@ import (
 	"heron/agent/status"
 	"heron/camera"
 	"heron/inference"
+	"heron/sync/models"
 	"heron/sync/uplink"
 )
 
@@ -266,20 +267,14 @@ func redactURL(s string) string { return diag.Redact(s) }
 // redactSource is a camera's source without secrets.
 func redactSource(s string) string { return diag.RedactAddress(s) }
 
-// What the state machine takes.
-const (
-	maxShadow    = 24 * time.Hour
-	maxProbation = 7 * 24 * time.Hour
-)
-
 // checkRepository: a repository is a URL and the root that it is trusted by.
 func (c *Config) checkRepository() error {
 	r := &c.Repository
-	if *r.Shadow < 0 || *r.Shadow > maxShadow {
-		return problem("repository.shadow", "%v, expected 0s to %v", *r.Shadow, maxShadow)
+	if *r.Shadow < 0 || *r.Shadow > models.MaxShadow {
+		return problem("repository.shadow", "%v, expected 0s to %v", *r.Shadow, models.MaxShadow)
 	}
-	if *r.Probation < 0 || *r.Probation > maxProbation {
-		return problem("repository.probation", "%v, expected 0s to %v", *r.Probation, maxProbation)
+	if *r.Probation < 0 || *r.Probation > models.MaxProbation {
+		return problem("repository.probation", "%v, expected 0s to %v", *r.Probation, models.MaxProbation)
 	}
 	if r.URL == "" {
 		return nil

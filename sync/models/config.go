@@ -165,19 +165,20 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// How long a wish may ask for.
 const (
-	maxProbation = 7 * 24 * time.Hour
-	maxShadow    = 24 * time.Hour
+	MaxProbation = 7 * 24 * time.Hour
+	MaxShadow    = 24 * time.Hour
 )
 
 func (w *Wish) validate() error {
 	switch {
 	case w.Target == "" || len(w.Target) > 256 || strings.ContainsFunc(w.Target, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 		return fmt.Errorf("the target %.300q is no name of 1 to 256 characters", w.Target)
-	case w.Shadow < 0 || w.Shadow > maxShadow:
-		return fmt.Errorf("a shadow run of %v; expected 0 to %v", w.Shadow, maxShadow)
-	case w.Probation < 0 || w.Probation > maxProbation:
-		return fmt.Errorf("a probation of %v; expected 0 to %v", w.Probation, maxProbation)
+	case w.Shadow < 0 || w.Shadow > MaxShadow:
+		return fmt.Errorf("a shadow run of %v; expected 0 to %v", w.Shadow, MaxShadow)
+	case w.Probation < 0 || w.Probation > MaxProbation:
+		return fmt.Errorf("a probation of %v; expected 0 to %v", w.Probation, MaxProbation)
 	case w.Rev < 0:
 		return fmt.Errorf("rev is %d; expected 0 or more", w.Rev)
 	}

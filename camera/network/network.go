@@ -32,6 +32,7 @@ const (
 // streams wait for their turn here, in order.
 func New(decode Decoder, next camera.Opener) camera.Opener {
 	next = inTurn(next)
+	streams := rtspOpener{next: next}
 	return func(ctx context.Context, o camera.Options) (camera.Device, error) {
 		scheme := camera.Scheme(o.Source)
 		rest, snapshot := strings.CutPrefix(o.Source, "snapshot+")
@@ -60,16 +61,7 @@ func New(decode Decoder, next camera.Opener) camera.Opener {
 		case scheme == "http" || scheme == "https":
 			return openHTTP(ctx, o, l, u, decode, next)
 		}
-		if err := answers(ctx, o, u); err != nil {
-			return nil, fmt.Errorf("%s: no video stream: %w", camera.Redact(o.Source), err)
-		}
-		o.Step()
-		d, err := next(ctx, withLogin(o, l, u))
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			o.Step()
-			err = explain(ctx, o, l, u, err)
-		}
-		return d, err
+		return streams.open(ctx, o, l, u)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"heron/camera"
@@ -23,9 +24,59 @@ const answerTimeout = 5 * time.Second
 
 var errRTSP = errors.New("the server takes the connection but does not answer as an RTSP server, or not in time")
 
-// answers says why an RTSP server answers nothing at all. What it answers, and whether a login is wanted, is not looked at; and not one behind TLS,
-// whose certificate the driver takes as it is.
-func answers(ctx context.Context, o camera.Options, u *url.URL) error {
+// rtspOpener opens the streams of servers that answer.
+//
+// What they have to answer is OPTIONS. A DESCRIBE has many servers start the camera, and stop it when the connection goes: while that lasts, GStreamer's
+// answer 503 to who comes next, which would be the driver. So one is made after a failure only, and not after each. A server that left it unanswered
+// has to answer one before its next turn.
+type rtspOpener struct {
+	next camera.Opener
+	told sync.Map // source → explained
+}
+
+// explained is what a server said after a failure; nil is: nothing to add.
+type explained struct {
+	why error
+	at  time.Time
+}
+
+// explainEvery is how long an explanation does for the failures that follow; a server is through with its DESCRIBE by then.
+const explainEvery = 10 * time.Second
+
+func (r *rtspOpener) open(ctx context.Context, o camera.Options, l login, u *url.URL) (camera.Device, error) {
+	last, _ := r.told.Load(o.Source)
+	told, _ := last.(explained)
+	method := "OPTIONS"
+	if errors.Is(told.why, errRTSP) {
+		method = "DESCRIBE"
+	}
+	err := answers(ctx, o, u, method)
+	if !errors.Is(err, errRTSP) && method == "DESCRIBE" {
+		r.told.Delete(o.Source)
+		told = explained{}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: no video stream: %w", camera.Redact(o.Source), err)
+	}
+	o.Step()
+	d, err := r.next(ctx, withLogin(o, l, u))
+	if err == nil || errors.Is(err, errors.ErrUnsupported) {
+		return d, err
+	}
+	if told.at.IsZero() || time.Since(told.at) > explainEvery {
+		o.Step()
+		told = explained{explain(ctx, l, u), time.Now()}
+		r.told.Store(o.Source, told)
+	}
+	if told.why != nil {
+		err = fmt.Errorf("%s: no video stream: %w", camera.Redact(o.Source), told.why)
+	}
+	return nil, err
+}
+
+// answers says why an RTSP server answers nothing at all to method. What it answers, and whether a login is wanted, is not looked at; and not one
+// behind TLS, whose certificate the driver takes as it is.
+func answers(ctx context.Context, o camera.Options, u *url.URL, method string) error {
 	if u.Scheme != "rtsp" {
 		return nil
 	}
@@ -40,57 +91,49 @@ func answers(ctx context.Context, o camera.Options, u *url.URL) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	_, _, _, err = request(conn, bufio.NewReader(io.LimitReader(conn, 256<<10)), u, 1, "")
+	_, _, _, err = request(conn, bufio.NewReader(io.LimitReader(conn, 256<<10)), method, u, 1, "")
 	if err != nil {
 		return errRTSP
 	}
 	return nil
 }
 
-// explain asks an RTSP server for what the driver's failure does not tell: the answer's status, or what it would send.
-func explain(ctx context.Context, o camera.Options, l login, u *url.URL, err error) error {
+// explain asks an RTSP server, by one DESCRIBE, for what the driver's failure does not tell: the answer's status, or what it would send. The login goes
+// with it where the server asks for it; nil is: nothing to add.
+func explain(ctx context.Context, l login, u *url.URL) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	why := describe(ctx, l, u)
-	if why == "" {
-		return err
-	}
-	return fmt.Errorf("%s: no video stream: %s", camera.Redact(o.Source), why)
-}
-
-// describe makes one DESCRIBE, with the login where the server asks for it; empty is: nothing to add.
-func describe(ctx context.Context, l login, u *url.URL) string {
 	conn, err := dial(ctx, u)
 	if err != nil {
-		return because(ctx, err).Error()
+		return because(ctx, err)
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline) // of a fresh connection
 	}
 	in := bufio.NewReader(io.LimitReader(conn, 256<<10))
-	status, header, body, err := request(conn, in, u, 1, "")
+	status, header, body, err := request(conn, in, "DESCRIBE", u, 1, "")
 	if err == nil && status == 401 && l != (login{}) {
 		var c challenge
 		if c, err = choose(header["Www-Authenticate"]); err == nil {
-			status, _, body, err = request(conn, in, u, 2, c.answer(l, "DESCRIBE", u.String(), 1))
+			status, _, body, err = request(conn, in, "DESCRIBE", u, 2, c.answer(l, "DESCRIBE", u.String(), 1))
 		}
 	}
 	switch {
 	case errors.Is(err, errScheme):
-		return "401: " + err.Error()
+		return fmt.Errorf("401: %w", err)
 	case err != nil:
-		return errRTSP.Error()
+		return errRTSP
 	case status == 401 && l == (login{}):
-		return "401: the camera wants a user and a password: set credentials.username and credentials.password_file"
+		return errors.New("401: the camera wants a user and a password: set credentials.username and credentials.password_file")
 	case status == 401:
-		return "401: the camera refuses the user or the password"
+		return errors.New("401: the camera refuses the user or the password")
 	case status == 404:
-		return "404: there is no stream at this path of the camera"
+		return errors.New("404: there is no stream at this path of the camera")
 	case status != 200:
-		return fmt.Sprintf("the server answers %d", status)
+		return fmt.Errorf("the server answers %d", status)
 	}
-	return codec(body)
+	return unreadable(body)
 }
 
 func dial(ctx context.Context, u *url.URL) (net.Conn, error) {
@@ -105,8 +148,8 @@ func dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 }
 
-func request(w io.Writer, in *bufio.Reader, u *url.URL, seq int, auth string) (status int, header textproto.MIMEHeader, body string, err error) {
-	msg := fmt.Sprintf("DESCRIBE %s RTSP/1.0\r\nCSeq: %d\r\nAccept: application/sdp\r\nUser-Agent: heron\r\n", u, seq)
+func request(w io.Writer, in *bufio.Reader, method string, u *url.URL, seq int, auth string) (status int, header textproto.MIMEHeader, body string, err error) {
+	msg := fmt.Sprintf("%s %s RTSP/1.0\r\nCSeq: %d\r\nAccept: application/sdp\r\nUser-Agent: heron\r\n", method, u, seq)
 	if auth != "" {
 		msg += "Authorization: " + auth + "\r\n"
 	}
@@ -134,8 +177,8 @@ func request(w io.Writer, in *bufio.Reader, u *url.URL, seq int, auth string) (s
 	return status, header, string(b), err
 }
 
-// codec names what a session description offers, when the driver could not use it.
-func codec(sdp string) string {
+// unreadable says why what a session description offers cannot be read here; nil is: it can, as far as it tells.
+func unreadable(sdp string) error {
 	video := false
 	for line := range strings.Lines(sdp) {
 		line = strings.TrimSpace(line)
@@ -147,15 +190,15 @@ func codec(sdp string) string {
 			name, _, _ = strings.Cut(name, "/")
 			switch strings.ToUpper(name) {
 			case "H264", "H265", "JPEG", "MP4V-ES": // then it is something else
-				return ""
+				return nil
 			}
-			return fmt.Sprintf("the server answers and offers %s, which cannot be read here; set the camera to H.264", clean(name))
+			return fmt.Errorf("the server answers and offers %s, which cannot be read here; set the camera to H.264", clean(name))
 		}
 	}
 	if !strings.Contains(sdp, "m=video") {
-		return "the server answers but offers no video"
+		return errors.New("the server answers but offers no video")
 	}
-	return ""
+	return nil
 }
 
 // clean makes a server's word fit for a message.

@@ -155,6 +155,9 @@ func TestRTSPCodecs(t *testing.T) {
 			s, ctx := watched(t, camera.Options{Source: "rtsp://" + srv.addr() + "/cam"})
 			s.Release(next(t, s, ctx))
 			t.Logf("%s: first frame after %v", codec, time.Since(began).Round(time.Millisecond))
+			if st := s.Stats(); st.Errors > 0 {
+				t.Errorf("%s: not at the first try: %+v", codec, st)
+			}
 			prompt(t, s, ctx)
 		})
 	}

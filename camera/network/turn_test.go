@@ -5,7 +5,10 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/textproto"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +18,12 @@ import (
 
 // rtspDouble answers each request with answer; nil says nothing.
 func rtspDouble(t *testing.T, answer []byte) string {
+	t.Helper()
+	return rtspServer(t, func(string) []byte { return answer })
+}
+
+// rtspServer answers a request as its method has it; nil says nothing.
+func rtspServer(t *testing.T, answer func(method string) []byte) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -29,16 +38,26 @@ func rtspDouble(t *testing.T, answer []byte) string {
 			}
 			go func() {
 				defer conn.Close()
-				in := bufio.NewReader(conn)
-				for line := ""; err == nil; line, err = in.ReadString('\n') {
-					if line == "\r\n" && answer != nil {
-						conn.Write(answer)
-					}
-				}
+				answerAll(conn, answer)
 			}()
 		}
 	}()
 	return "rtsp://" + l.Addr().String() + "/cam"
+}
+
+func answerAll(conn net.Conn, answer func(method string) []byte) {
+	in := textproto.NewReader(bufio.NewReader(conn))
+	for {
+		line, err := in.ReadLine()
+		if err == nil {
+			_, err = in.ReadMIMEHeader()
+		}
+		if err != nil {
+			return
+		}
+		method, _, _ := strings.Cut(line, " ")
+		conn.Write(answer(method))
+	}
 }
 
 // A server that takes connections and says nothing, or never comes to an end, is not let near the one place where streams are opened.
@@ -58,6 +77,46 @@ func TestSilentServerTakesNobodysTurn(t *testing.T) {
 	if err == nil || !opened {
 		t.Errorf("%v, opened %v", err, opened)
 	}
+}
+
+// A server is asked for OPTIONS before its stream is opened, which disturbs none: GStreamer's gave 503 to the driver after a DESCRIBE. One that left the
+// DESCRIBE after a failure unanswered has to answer that before its next turn.
+func TestServerIsAskedWhatDisturbsNone(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var log []string
+	add := func(what string) { mu.Lock(); log = append(log, what); mu.Unlock() }
+	silent := true
+	url := rtspServer(t, func(method string) []byte {
+		add(method)
+		mu.Lock()
+		defer mu.Unlock()
+		if method == "DESCRIBE" && silent {
+			return nil
+		}
+		return []byte("RTSP/1.0 200 OK\r\n\r\n")
+	})
+	open := New(nil, func(context.Context, camera.Options) (camera.Device, error) { add("opened"); return nil, io.EOF })
+	try := func(want ...string) {
+		t.Helper()
+		if _, err := open(t.Context(), camera.Options{Source: url, OpenTimeout: 300 * time.Millisecond}); err == nil {
+			t.Error("opened")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(log, want) {
+			t.Errorf("%q, want %q", log, want)
+		}
+		log = nil
+	}
+	try("OPTIONS", "opened", "DESCRIBE")
+	try("DESCRIBE")
+	try("DESCRIBE")
+	mu.Lock()
+	silent = false
+	mu.Unlock()
+	try("DESCRIBE", "opened", "DESCRIBE")
+	try("OPTIONS", "opened") // explained just now
 }
 
 // Streams are opened one after the other, and one that waits for its turn does not look like a driver that hangs.

@@ -132,8 +132,7 @@ func (a *Agent) buildUplink() (err error) {
 	u.Agent, u.Info, u.Log = a.opt.Version, a.info, a.log
 	a.buildAdapters()
 	u.Documents = a.documents
-	u.Subscribe = a.adapters.subscriptions()
-	u.Subscribe = append(u.Subscribe, "desired", "_all/desired", "cmd/#")
+	u.Subscribe = a.subscriptions()
 	if a.updates != nil && a.adapters != nil {
 		a.adapters.reported = a.reported
 	}

@@ -61,6 +61,11 @@ func (a *Agent) buildOrders() (err error) {
 	return a.registerCommands()
 }
 
+// subscriptions are the topics of the uplink, word for word as the access lists name them: nats-server refuses a wider one whole.
+func (a *Agent) subscriptions() []string {
+	return append(a.adapters.subscriptions(), "desired", "_all/desired", "cmd/+/+")
+}
+
 // handle takes a message from the broker.
 func (a *Agent) handle(m uplink.Message) {
 	if a.handleAdapters(m) || a.orders == nil {

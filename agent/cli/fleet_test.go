@@ -178,7 +178,9 @@ topic write heron/v1/acme/dev-7/ha/+
 topic read heron/v1/acme/dev-7/desired
 topic read heron/v1/acme/dev-7/ack
 topic read heron/v1/acme/dev-7/cmd/+/+
-topic read heron/v1/acme/_all/desired`)
+topic read heron/v1/acme/_all/desired
+topic write homeassistant/device/heron-acme/dev-7/config
+topic read homeassistant/status`)
 	if code != exitOK {
 		t.Errorf("exit code %d", code)
 	}

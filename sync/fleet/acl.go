@@ -14,7 +14,9 @@ func deviceTopics() (write, read []string) {
 // is the one that everybody has.
 const birth = "homeassistant/status"
 
-func discovery(group, device string) string { return "homeassistant/device/heron-" + group + "/" + device + "/config" }
+func discovery(group, device string) string {
+	return "homeassistant/device/heron-" + group + "/" + device + "/config"
+}
 
 // MosquittoACL is the part of a device in the broker's acl_file; its user name is its id.
 func (c Config) MosquittoACL(group, device string) string {

@@ -30,7 +30,7 @@ type mjpeg struct {
 	in       *bufio.Reader
 	boundary []byte // as the header names it, without dashes; from the first part on, as it stands before each part
 	begun    bool   // the first part was found
-	skipped  int    // bytes before the next part
+	skipped  int    // bytes before the next part, white space aside
 	ended    context.CancelCauseFunc
 	watch    *time.Timer // ends the connection when a picture takes longer than timeout
 	timeout  time.Duration
@@ -117,7 +117,7 @@ func (m *mjpeg) header() (length int, image bool, err error) {
 		line, err := m.in.ReadSlice('\n')
 		n += len(line)
 		if !began {
-			m.skipped = n
+			m.skipped += len(bytes.TrimSpace(line)) // the line end after a picture is nothing that came
 		}
 		if err == bufio.ErrBufferFull {
 			continue

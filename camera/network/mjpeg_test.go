@@ -194,6 +194,27 @@ func TestMJPEGWithoutParts(t *testing.T) {
 	}
 }
 
+// A camera that falls silent after a whole picture is called silent: the line end after the picture is nothing that came.
+func TestMJPEGFallsSilent(t *testing.T) {
+	t.Parallel()
+	good := grey(t, 64, 48, level(7))
+	url := serve(t, stream(2*time.Millisecond, multipart, func(w http.ResponseWriter, r *http.Request, i int) bool {
+		if i < 3 {
+			send(w, good)
+			return true
+		}
+		<-r.Context().Done()
+		return false
+	}))
+	s, ctx := source(t, camera.Options{Source: url, ReadTimeout: 300 * time.Millisecond})
+	for s.Stats().LastError == "" && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if st := s.Stats(); !strings.Contains(st.LastError, "the camera is silent") {
+		t.Errorf("%+v", st)
+	}
+}
+
 // V9: damaged JPEGs in a live stream; the good ones among them still come and the source is not opened anew.
 func TestFault_V9_DamagedJPEGs(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))

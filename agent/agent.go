@@ -197,10 +197,11 @@ func (m *Model) vision(dir string) vision.SlotConfig {
 }
 
 // FindVision finds the heron-vision program: a path as it is; a bare name beside this program first, then on PATH.
+// The error is a *ConfigError.
 func FindVision(command string) (string, error) {
 	if strings.Contains(command, "/") {
 		if _, err := os.Stat(command); err != nil {
-			return "", fmt.Errorf("vision.command: %w; build it with `make build` or correct the path", err)
+			return "", &ConfigError{File: "vision.command", What: fmt.Sprintf("%v; build it with `make build` or correct the path", err)}
 		}
 		return command, nil
 	}
@@ -214,7 +215,7 @@ func FindVision(command string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is neither beside heron nor on PATH; build it with `make build` or set vision.command", command)
+	return "", &ConfigError{File: "vision.command", What: fmt.Sprintf("%q is neither beside heron nor on PATH; build it with `make build` or name it", command)}
 }
 
 func (a *Agent) buildPage() (err error) {

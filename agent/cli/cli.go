@@ -16,6 +16,7 @@ import (
 
 	"heron/agent"
 	"heron/sync/outbox"
+	"heron/sync/repo"
 )
 
 // Exit codes, as docs/interface.md promises.
@@ -73,6 +74,7 @@ func (a *app) code(err error) int {
 	}
 	var coded *codedError
 	var conf *agent.ConfigError
+	var misuse *repo.Misuse
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintln(a.errOut, "heron:", strings.TrimSpace(msg))
 	}
@@ -84,6 +86,8 @@ func (a *app) code(err error) int {
 		return exitUsage
 	case errors.As(err, &coded):
 		return coded.code
+	case errors.As(err, &misuse):
+		return exitUsage
 	}
 	return exitFailed
 }
@@ -99,7 +103,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.configPath, "config", agent.DefaultPath, "configuration `file`")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%v; see heron %s --help", err, c.Name()) })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%v; see %s --help", err, c.CommandPath()) })
 	root.AddCommand(a.runCommand(), a.demoCommand(), a.checkCommand(), a.classifyCommand(), a.statusCommand(), a.outboxCommand(), a.accelCommand(), a.cameraCommand(), a.fleetCommand(), a.modelCommand(), a.diagCommand(), a.tePluginCommand(), a.versionCommand(), a.completionCommand())
 	root.RunE = func(c *cobra.Command, args []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
@@ -115,7 +119,7 @@ func (a *app) root() *cobra.Command {
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, list []string) error {
 		if err := check(c, list); err != nil {
-			return usage("%s: %v; see heron %s --help", c.Name(), err, c.Name())
+			return usage("%s: %v; see %s --help", c.Name(), err, c.CommandPath())
 		}
 		return nil
 	}

@@ -28,7 +28,7 @@ func TestExitCodesAndOneLine(t *testing.T) {
 		{"classify without a picture", []string{"classify", "--model", bundle}, 2, "classify"},
 		{"no such model", []string{"classify", vision, "--model", "/nowhere", pic}, 1, "/nowhere"},
 		{"no such engine", []string{"classify", vision, "--model", bundle, "--engine", "abacus", pic}, 1, "abacus"},
-		{"no heron-vision", []string{"classify", "--vision", "/nowhere/heron-vision", "--model", bundle, pic}, 1, "/nowhere/heron-vision"},
+		{"no heron-vision", []string{"classify", "--vision", "/nowhere/heron-vision", "--model", bundle, pic}, 2, "/nowhere/heron-vision"},
 		{"no outbox", []string{"outbox", "verify", "--file", "/nowhere.db"}, 1, "/nowhere.db"},
 		{"outbox without a name", []string{"outbox", "verify"}, 2, "--file"},
 		{"completion for no shell", []string{"completion", "tcsh"}, 2, "tcsh"},

@@ -34,6 +34,9 @@ func (a *app) demoCommand() *cobra.Command {
 }
 
 func (a *app) demo(ctx context.Context, o demo.Options) error {
+	if err := (status.Config{Listen: o.Listen}).Validate(); err != nil && o.Listen != "" && o.Listen != "off" {
+		return usage("demo: --listen %q: expected HOST:PORT such as 127.0.0.1:8642", o.Listen)
+	}
 	o.Out, o.JSON, o.NoColor = a.out, a.json, os.Getenv("NO_COLOR") != ""
 	if in, ok := a.in.(*os.File); ok {
 		o.In = in

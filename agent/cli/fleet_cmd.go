@@ -22,6 +22,9 @@ func (a *app) fleetCmd() *cobra.Command {
 		Long: "Types are what the device lists in heron fleet show, such as ping, snapshot, diag, restart, reboot, rollback, log-level, camera-test.\n" +
 			"Exit code 0 when it succeeded, 1 when not, 3 when no outcome came in time.",
 		RunE: func(c *cobra.Command, names []string) error {
+			if timeout <= 0 {
+				return usage("cmd: --timeout is %v; expected more than 0, such as 1m", timeout)
+			}
 			conf, err := f.groupConfig()
 			if err != nil {
 				return err

@@ -112,6 +112,12 @@ func (a *app) repoServe(f *repoFlags) *cobra.Command {
 	c := &cobra.Command{Use: "serve", Short: "Serve the public folder over HTTP, for a trial", Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := filepath.Join(f.dir, "public")
+			if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+				return repo.NoRepository(f.dir)
+			}
+			if _, err := net.ResolveTCPAddr("tcp", listen); err != nil {
+				return usage("serve: --listen %q: expected HOST:PORT such as 127.0.0.1:8080", listen)
+			}
 			if f.dryRun {
 				return a.say(map[string]any{"dry_run": true, "listen": listen, "folder": dir}, "would serve %s on %s\n", dir, listen)
 			}

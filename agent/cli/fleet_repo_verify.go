@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"heron/sync/repo"
 	"heron/sync/trust"
 )
 
@@ -37,6 +38,12 @@ func (a *app) repoVerify(f *repoFlags) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			if root == "" {
 				root = filepath.Join(f.dir, "public", "metadata", "1.root.json")
+				if _, err := os.Stat(root); err != nil {
+					return repo.NoRepository(f.dir)
+				}
+			}
+			if u, err := url.Parse(base); base != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+				return usage("verify: --url %q: expected https://host/path, below which there are metadata/ and targets/", base)
 			}
 			v, err := verifyRepo(c.Context(), f.dir, base, root)
 			if err != nil {

@@ -36,6 +36,9 @@ func (a *app) statusCommand() *cobra.Command {
 			if address == "off" {
 				return usage("status: the local page is switched off (status.listen)")
 			}
+			if (status.Config{Listen: address}).Validate() != nil {
+				return usage("status: --address %q: expected HOST:PORT such as 127.0.0.1:8642", address)
+			}
 			return a.status(address)
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"heron/sync/message"
@@ -131,7 +132,15 @@ func (p Plan) Validate() error {
 	case p.Probation != nil && !(*p.Probation >= 0 && *p.Probation <= maxProbation):
 		return fmt.Errorf("probation: %v is not within 0 and seven days, as devices take it", time.Duration(*p.Probation))
 	}
+	if err := p.asked(p.Percent[0]).Validate(); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "rollout."))
+	}
 	return nil
+}
+
+// asked is what a document says of the plan at so many percent.
+func (p Plan) asked(percent float64) *message.Rollout {
+	return &message.Rollout{Percent: &percent, Salt: p.Salt, NotBefore: p.NotBefore, Window: p.Window, Labels: p.Labels}
 }
 
 // Percent of the present wave.
@@ -152,8 +161,7 @@ func (r Rollout) Active() bool { return r.State == Running || r.State == Paused 
 // desired is what the group's document must say now, made from what it said before: other slots are left alone.
 func (r Rollout) desired(before message.Desired, rev int64) message.Desired {
 	m := message.DesiredModel{Slot: r.Slot, Target: r.Target, Shadow: r.Plan.Shadow, Probation: r.Plan.Probation}
-	percent := r.Percent()
-	m.Rollout = &message.Rollout{Percent: &percent, Salt: r.Plan.Salt, NotBefore: r.Plan.NotBefore, Window: r.Plan.Window, Labels: r.Plan.Labels}
+	m.Rollout = r.Plan.asked(r.Percent())
 	if r.State == RolledBack { // at once: what is live is what nobody wants
 		m = message.DesiredModel{Slot: r.Slot, Target: r.Previous, Shadow: new(message.Duration)}
 	}

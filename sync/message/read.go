@@ -143,10 +143,11 @@ func (m DesiredModel) validate() error {
 	case m.Rollout == nil:
 		return nil
 	}
-	return m.Rollout.validate()
+	return m.Rollout.Validate()
 }
 
-func (r Rollout) validate() error {
+// Validate names the first field that cannot be.
+func (r Rollout) Validate() error {
 	if p := r.Percent; p != nil && !(*p >= 0 && *p <= 100) {
 		return fmt.Errorf("rollout.percent: %v is not within 0 and 100", *p)
 	}

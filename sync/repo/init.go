@@ -2,7 +2,6 @@ package repo
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -25,7 +24,7 @@ const mostKeys = 16
 
 func checkRing(role string, keys, threshold int) error {
 	if keys < 1 || keys > mostKeys || threshold < 1 || threshold > keys {
-		return fmt.Errorf("%d keys of %s with a threshold of %d; 1 to %d keys, and a threshold no higher", keys, role, threshold, mostKeys)
+		return misuse("%d keys of %s with a threshold of %d; 1 to %d keys, and a threshold no higher", keys, role, threshold, mostKeys)
 	}
 	return nil
 }
@@ -39,7 +38,7 @@ func Init(conf Config, o InitOptions) (Result, error) {
 		return Result{}, err
 	}
 	if left, err := os.ReadDir(conf.Dir); err == nil && len(left) > 0 {
-		return Result{}, fmt.Errorf("%s is not empty", conf.Dir)
+		return Result{}, misuse("%s is not empty; name another folder with --repo", conf.Dir)
 	}
 	final := filepath.Clean(conf.Dir)
 	if !conf.DryRun {

@@ -229,7 +229,7 @@ func (s *keystore) named(text string, ids []string) (string, error) {
 			return ids[i], nil
 		}
 	}
-	return "", fmt.Errorf("the role has no key %q; its keys are %s", text, strings.Join(s.names(ids), ", "))
+	return "", misuse("the role has no key %q; its keys are %s", text, strings.Join(s.names(ids), ", "))
 }
 
 // names are how people know the keys: by file where one is here, else as they were called when they were made, else by the first 12 digits

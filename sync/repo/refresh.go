@@ -27,7 +27,7 @@ func (r *Repo) Refresh(roles []string) (Result, error) {
 		case role == metadata.SNAPSHOT:
 			c.snapshot.Signed.Expires = r.conf.Now()
 		case role != metadata.TIMESTAMP:
-			return c.result, fmt.Errorf("there is no role %q", role)
+			return c.result, misuse("there is no role %q", role)
 		}
 	}
 	if r.conf.DryRun && len(c.edited) == 0 {

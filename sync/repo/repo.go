@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,11 +52,11 @@ func DefaultExpiry() Expiry {
 func (e Expiry) validate() error {
 	for _, d := range []time.Duration{e.Root, e.Targets, e.Snapshot, e.Timestamp} {
 		if d < time.Hour || d > 20*365*24*time.Hour {
-			return fmt.Errorf("a lifetime of %s; it must be between an hour and 20 years", d)
+			return misuse("a lifetime of %s; it must be between an hour and 20 years", d)
 		}
 	}
 	if e.Timestamp > e.Snapshot || e.Snapshot > e.Root {
-		return errors.New("lifetimes must not grow from root over snapshot to timestamp")
+		return misuse("lifetimes must not grow from root over snapshot to timestamp")
 	}
 	return nil
 }
@@ -81,12 +82,24 @@ const (
 // issuedField is read by package trust as a lower bound of the time.
 const issuedField = "x-heron-issued"
 
+// Misuse is an error of whoever asked: a number out of range, a key, a role or a folder that there is not. Nothing was changed.
+type Misuse struct{ what string }
+
+func (m *Misuse) Error() string { return m.what }
+
+func misuse(format string, args ...any) error { return &Misuse{fmt.Sprintf(format, args...)} }
+
+// NoRepository is the error for a folder that Init did not make.
+func NoRepository(dir string) error {
+	return misuse("%q is no repository (it has no %s); make one with heron fleet repo init, or name another folder with --repo", dir, settingsFile)
+}
+
 // Open takes the lock on an existing repository. Close gives it back.
 func Open(conf Config) (*Repo, error) {
 	r := fresh(conf)
 	data, err := os.ReadFile(r.path(settingsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is no repository (it has no %s); make one with heron fleet repo init", conf.Dir, settingsFile)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, NoRepository(conf.Dir)
 	}
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -39,7 +38,7 @@ func (r *Repo) rekey(c *change, role string, o Rotation) error {
 	}
 	if o == (Rotation{}) {
 		if len(now.ids) != 1 {
-			return fmt.Errorf("%s has %d keys; name the one to replace with --replace (%s)", role, len(now.ids), strings.Join(r.keys.names(now.ids), ", "))
+			return misuse("%s has %d keys; name the one to replace with --replace (%s)", role, len(now.ids), strings.Join(r.keys.names(now.ids), ", "))
 		}
 		o.Replace = now.ids[0]
 	}
@@ -70,7 +69,7 @@ func (c *change) ring(role string) (ring, error) {
 	if d := c.delegation(role); d != nil {
 		return ring{d.KeyIDs, d.Threshold}, nil
 	}
-	return ring{}, fmt.Errorf("there is no role %q: root, targets, snapshot, timestamp, or a family that has a target", role)
+	return ring{}, misuse("there is no role %q: root, targets, snapshot, timestamp, or a family that has a target", role)
 }
 
 // check gives the threshold that will hold.
@@ -93,9 +92,9 @@ func (o Rotation) check(role string, now ring) (threshold int, err error) {
 	}
 	switch {
 	case asked > 1:
-		return 0, errors.New("one of --replace, --add and --remove at a time")
+		return 0, misuse("one of --replace, --add and --remove at a time")
 	case (role == metadata.SNAPSHOT || role == metadata.TIMESTAMP) && (o.Replace == "" || o.Threshold != 0):
-		return 0, fmt.Errorf("%s has one key: a machine signs it alone, every day; it can only be replaced", role)
+		return 0, misuse("%s has one key: a machine signs it alone, every day; it can only be replaced", role)
 	}
 	return threshold, checkRing(role, keys, threshold)
 }

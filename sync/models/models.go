@@ -6,12 +6,14 @@ package models
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +30,8 @@ const (
 )
 
 // Open returns the folder of the bundle at path. A folder is returned as it is. A .tar.zst archive is unpacked into
-// cacheDir (made where it is missing) under its SHA-256; the same archive is unpacked once. What an interrupted
-// Open left behind, the next one removes. Several processes may share a cacheDir.
+// cacheDir (made where it is missing) under its SHA-256; the same archive is unpacked once, and once more where the disk
+// has damaged what was unpacked. What an interrupted Open left behind, the next one removes. Several processes may share a cacheDir.
 func Open(path, cacheDir string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -80,8 +82,27 @@ func openArchive(path, cacheDir string, lim limits) (string, error) {
 	return dir, install(f, digest, cacheDir, dir, lim)
 }
 
-// whole is true for a folder that was moved into place: that happens only after everything in it was written and synced.
+// whole is true for a folder that was moved into place, which happens only after everything in it was written and synced, and whose files are
+// still what its manifest says, where it says so: the archive is at hand, and a card that forgets a bit must not cost the device its model.
 func whole(dir string) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	b, err := readPlain(root, manifestName, maxManifest)
+	if err != nil {
+		return false
+	}
+	var m manifest
+	if json.Unmarshal(b, &m) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(m.Files, func(f manifestFile) bool { return f.check(root, false) != nil })
+}
+
+// named is true for a folder with a manifest, whatever it says.
+func named(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, manifestName))
 	return err == nil && info.Mode().IsRegular()
 }
@@ -119,13 +140,13 @@ func install(f io.Reader, digest, cacheDir, dir string, lim limits) error {
 	if got := hex.EncodeToString(h.Sum(nil)); got != digest {
 		return errors.New("the archive changed while it was read; try again when it is complete")
 	}
-	if !whole(tmp) {
+	if !named(tmp) {
 		return fmt.Errorf("the archive has no %s at its top; pack the content of the bundle's folder, not the folder", manifestName)
 	}
 	if err := syncTree(tmp); err != nil {
 		return fmt.Errorf("sync the unpacked bundle: %w", err)
 	}
-	if err := os.RemoveAll(dir); err != nil { // something without a manifest is in the way
+	if err := os.RemoveAll(dir); err != nil { // something without a manifest, or damaged, is in the way
 		return fmt.Errorf("clear the place of the bundle: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -185,6 +186,47 @@ func TestLeftoversAreRemovedAndHalfBundlesReplaced(t *testing.T) {
 	if got := contents(t, cache); got["something/that/is/not/ours"] != "stays" || got[strings.Repeat("ab", 32)+"/"+manifestName] != "another bundle" {
 		t.Error("something that is no leftover was removed")
 	}
+}
+
+// What a bad card makes of the unpacked files is no reason to be without a model while the archive is whole.
+func TestDamagedFilesAreUnpackedAgain(t *testing.T) {
+	files := bottles()
+	sum := sha256.Sum256([]byte(files["model.onnx"]))
+	files["manifest.json"] = fmt.Sprintf(`{"v":1,"files":[{"path":"model.onnx","size":%d,"sha256":"%x"}]}`, len(files["model.onnx"]), sum)
+	archive := put(t, pack(t, bundle(t, files)))
+	cache := t.TempDir()
+	dir, err := Open(archive, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func(path string) error{
+		"a bit":          func(p string) error { return flipIn(p, 1000) },
+		"gone":           os.Remove,
+		"cut off":        func(p string) error { return os.Truncate(p, 10) },
+		"the manifest":   func(p string) error { return flipIn(filepath.Join(filepath.Dir(p), "manifest.json"), 0) },
+		"no manifest":    func(p string) error { return os.Remove(filepath.Join(filepath.Dir(p), "manifest.json")) },
+		"nothing at all": func(string) error { return nil },
+	} {
+		if err := damage(filepath.Join(dir, "model.onnx")); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Open(archive, cache); err != nil || again != dir {
+			t.Errorf("%s: %s %v", name, again, err)
+		}
+		if !maps.Equal(contents(t, dir), files) {
+			t.Errorf("%s: not what was packed", name)
+		}
+	}
+	noLeftovers(t, cache)
+}
+
+// flipIn changes a byte of a file.
+func flipIn(path string, at int) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, flip(b, at), 0o644)
 }
 
 func TestManyOpenAtOnce(t *testing.T) {

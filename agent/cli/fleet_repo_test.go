@@ -83,7 +83,7 @@ func TestFleetRepoFromNothingToVerified(t *testing.T) {
 
 func TestFleetRepoSaysWhatIsWrong(t *testing.T) {
 	dir, run := repoOf(t)
-	if _, errOut, code := run("add", filepath.Join(dir, "bottles-1.4.2.tar.zst")); code != exitFailed || !strings.Contains(errOut, "fleet repo init") {
+	if _, errOut, code := run("add", filepath.Join(dir, "bottles-1.4.2.tar.zst")); code != exitUsage || !strings.Contains(errOut, "fleet repo init") {
 		t.Errorf("no repository: %d %s", code, errOut)
 	}
 	if _, errOut, code := run("add", filepath.Join(dir, "phrase")); code != exitUsage || !strings.Contains(errOut, "--as") {
@@ -156,9 +156,9 @@ func TestFleetRepoRotateChangesHowManyMustSign(t *testing.T) {
 	}{
 		{[]string{"--add", "--remove", "bottles-1"}, exitUsage, "at a time"},
 		{[]string{"--threshold", "0"}, exitUsage, "--threshold 0"},
-		{[]string{"--threshold", "3"}, exitFailed, "2 keys of bottles with a threshold of 3"},
-		{[]string{"--remove", "bottles-1"}, exitFailed, "1 keys of bottles with a threshold of 2"},
-		{nil, exitFailed, "--replace (bottles-1, bottles-2)"},
+		{[]string{"--threshold", "3"}, exitUsage, "2 keys of bottles with a threshold of 3"},
+		{[]string{"--remove", "bottles-1"}, exitUsage, "1 keys of bottles with a threshold of 2"},
+		{nil, exitUsage, "--replace (bottles-1, bottles-2)"},
 	} {
 		if _, errOut, code := run(append([]string{"rotate", "bottles"}, c.args...)...); code != c.code || !strings.Contains(errOut, c.say) {
 			t.Errorf("%v: %d %s", c.args, code, errOut)

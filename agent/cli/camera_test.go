@@ -80,7 +80,7 @@ func TestCameraTestNamesWhatIsWrong(t *testing.T) {
 		{[]string{"carrier-pigeon:x"}, 1, "source is for another driver"},
 		{[]string{"back"}, 2, "neither a camera of"},
 		{[]string{"front", "--for", "1ms"}, 2, "expected 100ms"},
-		{nil, 2, "see heron test --help"},
+		{nil, 2, "see heron camera test --help"},
 	} {
 		args := append([]string{"camera", "test", "--config", f.conf, "--vision", os.Args[0], "--save", filepath.Join(f.dir, "x.jpg")}, c.args...)
 		if c.code == 1 {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"path/filepath"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -114,6 +115,9 @@ func (a *app) classifyAll(ctx context.Context, client *vision.Client, pictures [
 		ans := answer{Picture: p, Top: [][2]any{}}
 		abs, err := filepath.Abs(p)
 		var obs vision.Observation
+		if err == nil && !utf8.ValidString(abs) { // as text it would name another file
+			err = errors.New("its name is not UTF-8; rename it")
+		}
 		if err == nil {
 			one, cancel := context.WithTimeout(ctx, classifyReply)
 			obs, err = client.Classify(one, "main", abs)

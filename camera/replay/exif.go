@@ -25,6 +25,23 @@ func orientation(jpeg []byte) int {
 	return 1
 }
 
+// cutShort says that a JPEG's pixels begin and the marker at their end is missing.
+func cutShort(jpeg []byte) bool {
+	for i := 2; i+4 <= len(jpeg) && jpeg[i] == 0xff; {
+		switch n := int(binary.BigEndian.Uint16(jpeg[i+2:])); {
+		case jpeg[i+1] == 0xff: // fill byte
+			i++
+		case jpeg[i+1] == 0xda:
+			return !bytes.Contains(jpeg[i:], []byte{0xff, 0xd9})
+		case n < 2:
+			return false
+		default:
+			i += 2 + n
+		}
+	}
+	return true
+}
+
 func tiffOrientation(tiff []byte) int {
 	const entry, tag, short = 12, 0x0112, 3
 	if len(tiff) < 8 {

@@ -50,6 +50,8 @@ func (p Files) decode(data []byte, f *camera.Frame) error {
 		return fmt.Errorf("%d×%d pixels are more than the limit of %d megapixels", w, h, MaxPixels/1_000_000)
 	case p.Decode == nil || format == "gif": // OpenCV reads no gif before 4.11
 		return Decode(data, f)
+	case format == "jpeg" && cutShort(data): // OpenCV makes grey of what is missing, and Go's decoder says it
+		return errors.New("damaged jpeg: it is cut short; copy it again")
 	default:
 		return p.Decode(data, f)
 	}

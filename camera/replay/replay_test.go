@@ -250,6 +250,27 @@ func TestInjectedDecoder(t *testing.T) {
 	}
 }
 
+// OpenCV makes grey of what a JPEG lacks and says nothing: no decoder is given one that was cut short.
+func TestACutJPEGIsForNoDecoder(t *testing.T) {
+	lenient := Files{Decode: func(data []byte, f *camera.Frame) error { return nil }}
+	dir, whole := t.TempDir(), withOrientation(encoded(t, "jpg"), binary.BigEndian, 6)
+	for _, c := range []struct {
+		name string
+		data []byte
+		good bool
+	}{
+		{"whole", whole, true},
+		{"with something after it", append(bytes.Clone(whole), 0xff, 0xda, 1, 2), true},
+		{"without its last two bytes", whole[:len(whole)-2], false},
+		{"half its pixels", whole[:len(whole)-(len(whole)-bytes.Index(whole, []byte{0xff, 0xda}))/2], false},
+	} {
+		err := lenient.Read(write(t, dir, "a.jpg", c.data), &camera.Frame{})
+		if good := err == nil; good != c.good || !good && !strings.Contains(err.Error(), "cut short") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 // run opens a source and starts it.
 func run(t *testing.T, source string, fps float64) (*camera.Source, context.Context) {
 	t.Helper()

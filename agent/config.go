@@ -163,14 +163,10 @@ type Size struct{ Width, Height int }
 var sizeForm = regexp.MustCompile(`^([1-9][0-9]{0,4})x([1-9][0-9]{0,4})$`)
 
 // UnmarshalYAML reads WIDTHxHEIGHT.
-func (s *Size) UnmarshalYAML(unmarshal func(any) error) error {
-	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
-	}
-	m := sizeForm.FindStringSubmatch(text)
+func (s *Size) UnmarshalYAML(n ast.Node) error {
+	m := sizeForm.FindStringSubmatch(scalar(n))
 	if m == nil {
-		return fmt.Errorf("size is %q, expected WIDTHxHEIGHT such as 640x480", text)
+		return misread(n, "%q, expected WIDTHxHEIGHT such as 640x480", n.GetToken().Value) // as it stands there: 0x480 is a number to YAML
 	}
 	s.Width, _ = strconv.Atoi(m[1]) // digits only
 	s.Height, _ = strconv.Atoi(m[2])
@@ -249,14 +245,17 @@ func (b Bytes) MarshalYAML() (any, error) {
 type EngineOrder []string
 
 // UnmarshalYAML reads auto, one name, or a list of names.
-func (e *EngineOrder) UnmarshalYAML(unmarshal func(any) error) error {
+func (e *EngineOrder) UnmarshalYAML(n ast.Node) error {
 	var list []any
-	if err := unmarshal(&list); err == nil {
-		return e.take(list)
+	if err := yaml.NodeToValue(n, &list); err == nil {
+		if e.take(list) == nil {
+			return nil
+		}
+		return misread(n, "%s", engineHint)
 	}
 	var one string
-	if err := unmarshal(&one); err != nil {
-		return errEngine
+	if err := yaml.NodeToValue(n, &one); err != nil {
+		return misread(n, "%s", engineHint)
 	}
 	if *e = nil; one != "auto" && one != "" {
 		*e = EngineOrder{one}
@@ -264,7 +263,7 @@ func (e *EngineOrder) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-var errEngine = errors.New("engine is auto, a name, or a list of names such as [edgetpu:usb:2-1, tflite]")
+const engineHint = "expected auto, a name, or a list of names such as [edgetpu:usb:2-1, tflite]"
 
 // take reads a list. Inside braces the decoder makes a key and a value of edgetpu:usb:2-1, for which YAML wants a space behind the colon.
 func (e *EngineOrder) take(list []any) error {
@@ -278,7 +277,7 @@ func (e *EngineOrder) take(list []any) error {
 			}
 		}
 		if !ok {
-			return errEngine
+			return errors.New(engineHint)
 		}
 		*e = append(*e, name)
 	}
@@ -293,7 +292,7 @@ func (e EngineOrder) MarshalYAML() (any, error) {
 	return []string(e), nil
 }
 
-var _ yaml.InterfaceUnmarshaler = (*Size)(nil)
+var _ yaml.NodeUnmarshaler = (*Size)(nil)
 
 // Defaults fills in what the file leaves out.
 func (c *Config) Defaults() {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -68,7 +70,7 @@ func parse(src []byte, environ []string) (*Config, error) {
 		return nil, &ConfigError{What: "is empty; docs/config.md shows a configuration to start from"}
 	}
 	if err := strictyaml.Unmarshal(src, c); err != nil {
-		return nil, fromYAML(err)
+		return nil, fromYAML(src, err)
 	}
 	if err := overlay(reflect.ValueOf(c).Elem(), "HERON", environ); err != nil {
 		return nil, &ConfigError{What: err.Error()}
@@ -84,8 +86,12 @@ func parse(src []byte, environ []string) (*Config, error) {
 
 var yamlPlace = regexp.MustCompile(`^\[(\d+):(\d+)\] (.*)`)
 
-// fromYAML turns the decoder's report into ours: first line "[line:column] what", the rest an excerpt.
-func fromYAML(err error) *ConfigError {
+// fromYAML turns the decoder's report on src into ours: first line "[line:column] what", the rest an excerpt.
+func fromYAML(src []byte, err error) *ConfigError {
+	var wrong *yaml.TypeError
+	if wanted := errors.As(err, &wrong) && wrong.DstType == reflect.TypeFor[time.Duration](); wanted || strings.HasPrefix(err.Error(), "time: ") {
+		err = cmp.Or(misreadDuration(src, reflect.TypeFor[Config]()), err)
+	}
 	head, excerpt, _ := strings.Cut(yaml.FormatError(err, false, true), "\n")
 	e := &ConfigError{What: head, Excerpt: diag.Mask(excerpt)} // it goes to the journal, too
 	if m := yamlPlace.FindStringSubmatch(head); m != nil {
@@ -93,7 +99,6 @@ func fromYAML(err error) *ConfigError {
 		fmt.Sscan(m[2], &e.Column)
 		e.What = m[3]
 	}
-	var wrong *yaml.TypeError
 	if errors.As(err, &wrong) && wrong.Token != nil {
 		e.What = fmt.Sprintf("%q does not fit here, expected %s", wrong.Token.Value, kindName(wrong.DstType))
 	}
@@ -106,7 +111,12 @@ func fromYAML(err error) *ConfigError {
 // kindName says in a person's words what a field wants.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
-	case reflect.Int, reflect.Int64:
+	case reflect.Int64:
+		if t == reflect.TypeFor[time.Duration]() {
+			return "a time with its unit, such as 5s"
+		}
+		fallthrough
+	case reflect.Int:
 		return "a whole number"
 	case reflect.Float64:
 		return "a number"
@@ -164,7 +174,7 @@ func overlay(v reflect.Value, prefix string, environ []string) error {
 				to = v
 			}
 			if err := yaml.Unmarshal([]byte(value), to.Interface()); err != nil {
-				return fmt.Errorf("environment variable %s: %q does not fit: %s", prefix, value, fromYAML(err).What)
+				return fmt.Errorf("environment variable %s: %q does not fit: %s", prefix, value, fromYAML(nil, err).What)
 			}
 		}
 	}

@@ -226,7 +226,7 @@ func (s *Settings) decode(settings []byte) (Config, error) {
 	}
 	p := patchable{Events: events.DefaultConfig()}
 	if err := strictyaml.Unmarshal(settings, &p); err != nil {
-		return c, errors.New(fromYAML(err).What)
+		return c, errors.New(fromYAML(nil, err).What)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Cameras)) {
 		i := slices.IndexFunc(c.Cameras, func(cam Camera) bool { return cam.Name == name })
@@ -284,7 +284,7 @@ func checkLeaves(path []string, v any) error {
 		err = strictyaml.Unmarshal(b, &patchable{})
 	}
 	if err != nil {
-		return problem(strings.Join(path, "."), "%s", fromYAML(err).What)
+		return problem(strings.Join(path, "."), "%s", fromYAML(nil, err).What)
 	}
 	return nil
 }

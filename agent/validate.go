@@ -76,6 +76,8 @@ func (c *Config) checkCameras() error {
 			return problem(at+"name", "%q is used twice", cam.Name)
 		case !slices.ContainsFunc(sourceSchemes, func(s string) bool { return strings.HasPrefix(cam.Source, s) }):
 			return problem(at+"source", "%q begins with none of %s", redactSource(cam.Source), strings.Join(sourceSchemes, " "))
+		case slices.Contains(sourceSchemes, cam.Source) && cam.Source != "csi:" && cam.Source != "testcard:":
+			return problem(at+"source", "%q does not say which; docs/config.md has an example of each", cam.Source)
 		case !(*cam.FPS >= 0 && *cam.FPS <= 240):
 			return problem(at+"fps", "%v, expected 0 (every frame) to 240", *cam.FPS)
 		case cam.Stall < 100*time.Millisecond || cam.Stall > time.Hour:
@@ -179,10 +181,11 @@ func (c *Config) checkUplink() error {
 	if !slices.Contains([]string{"every", "events", "rollups"}, u.Results) {
 		return problem("uplink.results", "%q, expected every, events or rollups", u.Results)
 	}
-	if u.Broker == "" {
-		return nil
+	conf := c.uplink()
+	if u.Broker == "" { // the environment may name one, or a document from afar
+		conf.Broker = "mqtt://localhost"
 	}
-	if err := c.uplink().Validate(); err != nil {
+	if err := conf.Validate(); err != nil {
 		path, what, _ := strings.Cut(err.Error(), ": ")
 		return problem(path, "%s", what)
 	}

@@ -67,6 +67,7 @@ type Agent struct {
 	slots   map[string]*slotView  // by model slot
 	engines []vision.EngineReport // as last looked at; nil: not yet
 	watch   watch
+	told    ledger
 	seen    seen
 	fit     adapter
 }
@@ -83,7 +84,7 @@ func New(conf Config, opt Options) (*Agent, error) {
 	for _, m := range conf.Models {
 		a.slots[m.Slot] = &slotView{}
 	}
-	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildUpdates, a.buildOrders, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
+	for _, build := range []func() error{a.buildEvents, a.buildOutbox, a.buildAlarms, a.buildUpdates, a.buildOrders, a.buildUplink, a.buildVision, a.buildBoard, a.buildPage} {
 		if err := build(); err != nil {
 			return nil, err
 		}

@@ -201,11 +201,8 @@ type watch struct {
 
 // update takes a new assessment and returns the reasons that began and those that ended.
 func (w *watch) update(now time.Time, state string, reasons []reason) (began, ended []reason, changed bool) {
-	same := func(a reason) func(reason) bool {
-		return func(b reason) bool { return a.Code == b.Code && a.Camera == b.Camera }
-	}
 	for i := range reasons {
-		if k := slices.IndexFunc(w.reasons, same(reasons[i])); k >= 0 {
+		if k := slices.IndexFunc(w.reasons, samePlace(reasons[i])); k >= 0 {
 			reasons[i].Since = w.reasons[k].Since
 			continue
 		}
@@ -213,11 +210,18 @@ func (w *watch) update(now time.Time, state string, reasons []reason) (began, en
 		began = append(began, reasons[i])
 	}
 	for _, old := range w.reasons {
-		if !slices.ContainsFunc(reasons, same(old)) {
+		if !slices.ContainsFunc(reasons, samePlace(old)) {
 			ended = append(ended, old)
 		}
 	}
 	changed = state != w.state || len(began)+len(ended) > 0
 	w.state, w.reasons = state, reasons
 	return began, ended, changed
+}
+
+// resume says since when a reason holds that has just begun for this watch.
+func (w *watch) resume(r reason, since time.Time) {
+	if i := slices.IndexFunc(w.reasons, samePlace(r)); i >= 0 {
+		w.reasons[i].Since = since
+	}
 }

@@ -132,12 +132,7 @@ func (a *Agent) look(now message.Stamp) {
 	}
 	state, reasons := assess(f)
 	began, over, changed := a.watch.update(now.T, state, reasons)
-	for _, r := range began {
-		a.alarm(now, r, false)
-	}
-	for _, r := range over {
-		a.alarm(now, r, true)
-	}
+	a.tell(now, f, began, over)
 	if changed || now.T.Sub(a.seen.health).Abs() >= time.Minute {
 		a.seen.health = now.T
 		a.outbox.Put(a.health(now, f))
@@ -187,7 +182,7 @@ func (a *Agent) lookAtClock(now message.Stamp) {
 // lookAtVision makes an alarm of each replacement and counts the frames that were replaced by newer ones.
 func (a *Agent) lookAtVision(now message.Stamp, s vision.ClientStats) {
 	if s.Restarts > a.seen.restarts {
-		a.outbox.Put(message.AlarmRecord{Stamp: now, Code: "vision-replaced", Severity: "warning", Since: s.LastAt, Text: s.LastReason})
+		a.replaced(now, s)
 		a.seen.restarts = s.Restarts
 	}
 	for _, c := range s.Cameras {
@@ -225,25 +220,6 @@ func (m *meter) take(v int64) {
 	}
 	m.total += uint64(v - m.last)
 	m.last = v
-}
-
-func (a *Agent) alarm(now message.Stamp, r reason, cleared bool) {
-	attrs := []any{"code", r.Code, "text", r.Text}
-	if cleared {
-		a.log.Info("over", attrs...)
-	} else {
-		a.log.Warn("not as it should be", append(attrs, "next", r.NextStep)...)
-	}
-	if r.Code == "vision-replaced" {
-		return // lookAtVision tells each replacement by itself
-	}
-	rec := message.AlarmRecord{Stamp: now, Code: r.Code, Severity: r.Severity, Text: r.Text, Since: r.Since, Cleared: cleared, NextStep: r.NextStep}
-	for _, c := range a.conf.Cameras {
-		if c.Name == r.Camera {
-			rec.Camera = r.Camera
-		}
-	}
-	a.outbox.Put(rec)
 }
 
 func (a *Agent) health(now message.Stamp, f facts) message.HealthRecord {

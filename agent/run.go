@@ -73,13 +73,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	eyes := start(ctx, "vision", ended, a.vision.Run)
 	ticks := start(ctx, "clockwork", ended, a.tick)
+	open := start(ctx, "open alarms", ended, a.keepAlarms)
 	looks := start(ctx, "look at the engines", ended, a.lookAtEngines)
 	fit := start(ctx, "board", ended, a.adapt)
 	more := append(a.startUpdates(ctx, ended), start(ctx, "local orders", ended, a.control), start(ctx, "tidying", ended, a.tidy))
 	a.log.Info("running", "device", a.conf.Device.Group+"/"+a.conf.Device.ID, "version", a.opt.Version, "cameras", len(a.conf.Cameras), "page", a.conf.Status.Listen)
 
 	err := a.wait(ctx, ended, eyes)
-	err = errors.Join(err, fit.end(time.Second))
+	err = errors.Join(err, fit.end(time.Second), open.end(time.Second))
 	for _, p := range more {
 		err = errors.Join(err, p.end(stopUplink))
 	}

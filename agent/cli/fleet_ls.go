@@ -235,6 +235,8 @@ func problems(d fleet.Device) []string {
 		for _, s := range d.Reported.Slots {
 			if slices.Contains([]string{message.StepRefused, message.StepRolledBack, message.StepFailed}, s.Step) {
 				out = append(out, harmless(fmt.Sprintf("%s %s: %s", s.Target, s.Step, fleet.Reason(s))))
+			} else if s.Error != "" && s.Step != message.StepWaiting { // a step that does not succeed
+				out = append(out, harmless(s.Error))
 			}
 		}
 		if h := d.Reported.Hold; h != nil && h.Until.After(time.Now()) {

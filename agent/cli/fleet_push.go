@@ -153,9 +153,20 @@ func (a *app) drive(ctx context.Context, m *fleet.Manager, group string, detach 
 		return nil
 	}
 	if err == nil && m.Rollout().State == fleet.Paused {
-		return fmt.Errorf("stopped: %s; heron fleet abort --rollback --group %s goes back, heron fleet resume --max-failed N goes on", m.Rollout().Reason, group)
+		return fmt.Errorf("stopped: %s; %s", m.Rollout().Reason, afterStop(m.Rollout(), group))
 	}
 	return err
+}
+
+// afterStop is what a person can do about a rollout that stopped.
+func afterStop(r fleet.Rollout, group string) string {
+	switch {
+	case r.Counts.Failed > r.Plan.MaxFailed:
+		return fmt.Sprintf("heron fleet abort --rollback --group %s goes back, heron fleet resume --max-failed N goes on", group)
+	case r.Counts.Selected == 0 && !r.Last():
+		return fmt.Sprintf("heron fleet abort --group %s, then push with another --salt or with more percent in the first wave", group)
+	}
+	return fmt.Sprintf("heron fleet abort --group %s ends it", group)
 }
 
 // pushDevice follows one device to the end of its way.

@@ -16,7 +16,8 @@ type rolloutView struct {
 	cv    *canvas
 	group string
 	last  string
-	told  int // decisions of the history that were printed
+	told  int             // decisions of the history that were printed
+	held  map[string]bool // what devices wait for, as printed
 	drawn time.Time
 	late  func() // what was not drawn, since it came too soon after the last
 }
@@ -35,6 +36,7 @@ func (v *rolloutView) show(r fleet.Rollout, devices []fleet.Device) {
 		return
 	}
 	v.decisions(r)
+	v.waits(r, devices)
 	line := fmt.Sprintf("wave %d/%d %g%% %s: %s", r.At.Wave+1, len(r.Plan.Percent), r.Percent(), r.State, r.Counts)
 	if line == v.last {
 		return
@@ -50,7 +52,7 @@ func (v *rolloutView) show(r fleet.Rollout, devices []fleet.Device) {
 // decisions prints those made since the last look; of a rollout that is gone on with, only the newest.
 func (v *rolloutView) decisions(r fleet.Rollout) {
 	if v.told == 0 {
-		v.told = len(r.History) - 1
+		v.told = max(0, len(r.History)-1)
 	}
 	for _, e := range r.History[min(v.told, len(r.History)):] {
 		if !v.a.json {
@@ -58,6 +60,22 @@ func (v *rolloutView) decisions(r fleet.Rollout) {
 		}
 	}
 	v.told = len(r.History)
+}
+
+// waits prints what selected devices wait for, each reason once: nothing else would say that a target is not in the repository.
+func (v *rolloutView) waits(r fleet.Rollout, devices []fleet.Device) {
+	const most = 20
+	for _, d := range devices {
+		f := r.Fate(d)
+		if d.Group != v.group || f.Outcome != fleet.Pending || f.Detail == "" || v.held[f.Detail] || len(v.held) >= most || v.a.json {
+			continue
+		}
+		if v.held == nil {
+			v.held = map[string]bool{}
+		}
+		v.held[f.Detail] = true
+		fmt.Fprintln(v.a.out, time.Now().UTC().Format("15:04:05Z"), harmless(d.ID+" "+f.Step+": "+f.Detail))
+	}
 }
 
 func (v *rolloutView) flush() {

@@ -97,11 +97,7 @@ func (m *Manager) Begin(ctx context.Context, slot, to string, p Plan) (resumed b
 	if old != nil {
 		m.doc.Seq = old.Seq
 	}
-	if was := target(desired, slot); was != to {
-		m.doc.Previous = was
-	} else if old != nil && old.Slot == slot && old.Target == to {
-		m.doc.Previous = old.Previous
-	}
+	m.doc.Previous = before(desired, old, slot, to)
 	m.doc.At.Rev = m.nextRev()
 	m.doc.At.FirstRev = m.doc.At.Rev
 	m.doc.note(t, m.by, "began %s in slot %s: waves of %v%%", to, slot, p.Percent)
@@ -109,6 +105,20 @@ func (m *Manager) Begin(ctx context.Context, slot, to string, p Plan) (resumed b
 		return false, err
 	}
 	return false, m.claim(ctx)
+}
+
+// before is what a group should run again where to is given up: what its document asks for, but not what was given up itself, which perhaps no
+// device has run. Empty: nothing is known.
+func before(desired *message.Desired, old *Rollout, slot, to string) string {
+	was := target(desired, slot)
+	last := old != nil && old.Slot == slot && old.Target == was
+	if last && (was == to || old.State == Aborted) {
+		was = old.Previous
+	}
+	if was == to {
+		return ""
+	}
+	return was
 }
 
 // ResumeOptions of Resume.

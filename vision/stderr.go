@@ -16,6 +16,8 @@ const (
 	maxLine   = 1024 // bytes; the rest of a longer line is dropped
 	logWindow = 10 * time.Second
 	logLines  = 100 // of a window that are handed on; the rest is counted
+
+	lastWords = 5 * time.Second // what was said longer before a process's end has nothing to do with it
 )
 
 // stderr reads a child's stderr line by line into the log.
@@ -24,8 +26,9 @@ type stderr struct {
 	pipe *os.File
 
 	mu   sync.Mutex
-	last string // line
-	why  string // the line that says why the process died, if there was one
+	last string    // line
+	at   time.Time // … when it came
+	why  string    // the line that says why the process died, if there was one
 
 	window     time.Time
 	inWindow   int
@@ -103,9 +106,17 @@ func (s *stderr) keep(text string) {
 	case strings.HasPrefix(text, "panic:"), strings.HasPrefix(text, "fatal error:"), strings.HasPrefix(text, "terminate called"):
 		s.why = text
 	case strings.HasPrefix(text, "SIG") && strings.Contains(text, ": "): // Go's word on a signal; what the library said stands before it
-		s.why = strings.TrimPrefix(s.last+"; "+text, "; ")
+		s.why = strings.TrimPrefix(s.recent()+"; "+text, "; ")
 	}
-	s.last = text
+	s.last, s.at = text, time.Now()
+}
+
+// recent is the last line, unless that was long ago. s.mu is held.
+func (s *stderr) recent() string {
+	if time.Since(s.at) > lastWords {
+		return ""
+	}
+	return s.last
 }
 
 // telling is the line that says best why the process ended, or nothing.
@@ -115,5 +126,5 @@ func (s *stderr) telling() string {
 	if s.why != "" {
 		return s.why
 	}
-	return s.last
+	return s.recent()
 }

@@ -18,8 +18,8 @@ import (
 
 // diagnose finds out, after FFmpeg failed to open a stream, what it does not tell. The answer holds no part of the URL.
 func diagnose(ctx context.Context, o camera.Options, took time.Duration) string {
-	if took >= o.OpenTimeout {
-		return fmt.Sprintf("nothing came within %v", o.OpenTimeout)
+	if patience := min(silence, o.OpenTimeout); took >= patience {
+		return fmt.Sprintf("nothing came within %v", patience)
 	}
 	u, err := url.Parse(o.Source)
 	if err != nil || u.Hostname() == "" {

@@ -3,9 +3,12 @@
 package opencv
 
 // void heron_decoder_threads(int n);
+// void heron_forget_said(void);
+// const char *heron_said(void);
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -83,11 +86,17 @@ func cores(used, piece time.Duration, most int) int {
 	return int(min(1+2*used/piece, time.Duration(most)))
 }
 
-// openFor opens a stream to be decoded by so many cores.
+// openFor opens a stream to be decoded by so many cores. An error is what the server refused, empty where FFmpeg does not tell: GoCV's is not
+// passed on because it quotes the URL with its password.
 func openFor(cores int, url string, o camera.Options) (*gocv.VideoCapture, error) {
-	runtime.LockOSThread() // the number is this thread's
+	runtime.LockOSThread() // the number is this thread's, and what is said
 	defer runtime.UnlockOSThread()
 	C.heron_decoder_threads(C.int(cores))
 	defer C.heron_decoder_threads(0)
-	return openFFmpeg(url, o)
+	C.heron_forget_said()
+	vc, err := openFFmpeg(url, o)
+	if err != nil {
+		return nil, errors.New(refused(C.GoString(C.heron_said())))
+	}
+	return vc, nil
 }

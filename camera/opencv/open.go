@@ -165,7 +165,11 @@ func openStream(ctx context.Context, o camera.Options) (camera.Device, error) {
 	began := time.Now()
 	l, err := openLive(camera.Redact(o.Source), func(cores int) (*gocv.VideoCapture, error) { return openFor(cores, o.Source, o) })
 	if err != nil {
-		return nil, fmt.Errorf("%s: no video stream: %s", camera.Redact(o.Source), diagnose(ctx, o, time.Since(began)))
+		why := err.Error()
+		if why == "" {
+			why = diagnose(ctx, o, time.Since(began))
+		}
+		return nil, fmt.Errorf("%s: no video stream: %s", camera.Redact(o.Source), why)
 	}
 	codec := strings.ToUpper(l.vc.CodecString())
 	if codec == "MJPG" || codec == "MJPE" {

@@ -25,6 +25,8 @@ type rtspServer struct {
 	h264   bool
 	most   int    // frames a connection, then it is cut; 0 is for ever
 	auth   string // the Authorization header it wants; empty: none
+	setup  string // the status of its answer to SETUP; empty: it agrees
+	mute   bool   // it takes PLAY and sends nothing
 	mu     sync.Mutex
 	conns  []net.Conn
 	plays  int          // connections that were played to
@@ -87,6 +89,8 @@ func (s *rtspServer) serve(c net.Conn, addr string) {
 			}
 			sdp := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP " + format + "a=control:track1\r\na=framerate:25\r\n"
 			more = fmt.Sprintf("Content-Base: rtsp://%s/cam/\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%s", addr, len(sdp), sdp)
+		case method == "SETUP" && s.setup != "":
+			status = s.setup
 		case method == "SETUP" && !strings.Contains(header.Get("Transport"), "TCP"):
 			status = "461 Unsupported Transport"
 		case method == "SETUP":
@@ -99,7 +103,7 @@ func (s *rtspServer) serve(c net.Conn, addr string) {
 		if _, err := c.Write([]byte(answer)); err != nil {
 			return
 		}
-		if method == "PLAY" && status == "200 OK" {
+		if method == "PLAY" && status == "200 OK" && !s.mute {
 			s.play(c)
 			return
 		}
@@ -224,4 +228,30 @@ func TestFault_V6_RTSPRestartsAnd401(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "password") || strings.Contains(err.Error(), "geheim") {
 		t.Error(err)
 	}
+}
+
+// What a server refuses after it has described its stream is named: FFmpeg's failure alone does not tell.
+func TestRTSPRefusalIsNamed(t *testing.T) {
+	t.Parallel()
+	s := &rtspServer{setup: "453 Not Enough Bandwidth"}
+	_, err := Open(t.Context(), camera.Options{Source: s.start(t)})
+	if err == nil || !strings.Contains(err.Error(), "the server answers 453 Not Enough Bandwidth to SETUP") || strings.Contains(err.Error(), "geheim") {
+		t.Error(err)
+	}
+}
+
+// A server that takes the request and sends nothing keeps the others out for silence, not for all of OpenTimeout.
+func TestRTSPSilenceEndsTheOpening(t *testing.T) {
+	t.Parallel()
+	s := &rtspServer{mute: true, h264: true}
+	began := time.Now()
+	d, err := Open(t.Context(), camera.Options{Source: s.start(t), OpenTimeout: time.Minute})
+	took := time.Since(began)
+	if err == nil { // what was described is opened, and gives nothing
+		d.Close()
+	}
+	if took > time.Minute/2 {
+		t.Errorf("it took %v: %v", took, err)
+	}
+	t.Logf("%v: %v", took, err)
 }

@@ -146,15 +146,18 @@ func (d *Description) takeOutput(outputs []Port, name string) (*Port, error) {
 		return nil, Refuse(CodeContract, "name one of these", "the model has no output %s; it has %s", Quote(name), portNames(outputs))
 	}
 	if i < 0 {
-		i = 0
 		for k := range outputs {
-			if valuesOf(&outputs[k]) > valuesOf(&outputs[i]) {
+			if !isMap(&outputs[k]) && (i < 0 || valuesOf(&outputs[k]) > valuesOf(&outputs[i])) {
 				i = k
 			}
 		}
+		i = max(i, 0)
 		d.ask("output", "Which output holds the scores: "+portNames(outputs)+"?", outputs[i].Name, "the one with the most values", len(outputs) > 1)
 	}
 	out := &outputs[i]
+	if isMap(out) {
+		return nil, Refuse(CodeContract, "use a classifier: one score a label for the whole picture", "output %s has the shape %s, as of a model that finds objects or areas", Quote(out.Name), out.Shape())
+	}
 	switch DType(out.DType) {
 	case Float32, Uint8, Int8:
 	default:
@@ -166,6 +169,17 @@ func (d *Description) takeOutput(outputs []Port, name string) (*Port, error) {
 	d.Output = Output{Name: out.Name, Kind: "logits", DType: DType(out.DType)}
 	d.Classes = int(valuesOf(out))
 	return out, nil
+}
+
+// isMap says that an output has more than one axis of values: boxes, areas, features; not one score a label.
+func isMap(p *Port) bool {
+	axes := 0
+	for _, v := range p.Dims {
+		if v > 1 {
+			axes++
+		}
+	}
+	return axes > 1
 }
 
 // valuesOf a port, 0 where they are not known. The batch counts as 1.

@@ -198,3 +198,33 @@ func FuzzDescribe(f *testing.F) {
 		}
 	})
 }
+
+// A detector's boxes are no scores, and a class map is none either; of several outputs the one that can be scores is taken.
+func TestOutputsThatAreNoScores(t *testing.T) {
+	port := func(name string, dims ...int64) Port { return Port{Name: name, DType: "float32", Dims: dims} }
+	for _, c := range []struct {
+		outputs []Port
+		name    string
+		want    string // the output; empty: refused
+		classes int
+	}{
+		{[]Port{port("boxes", 1, 10, 4), port("scores", 1, 10, 3)}, "", "", 0},
+		{[]Port{port("boxes", 1, 10, 4), port("scores", 1, 3)}, "", "scores", 3},
+		{[]Port{port("boxes", 1, 10, 4), port("scores", 1, 3)}, "boxes", "", 0},
+		{[]Port{port("areas", 1, 5, 32, 32)}, "", "", 0},
+		{[]Port{port("features", 1, 7, 7, 64), port("pooled", 1, 64, 1, 1)}, "", "pooled", 64},
+		{[]Port{port("flat", 5)}, "", "flat", 5},
+		{[]Port{port("one", 1, 1)}, "", "one", 1},
+		{[]Port{port("open", -1, -1)}, "", "open", 0},
+	} {
+		d := &Description{}
+		out, err := d.takeOutput(c.outputs, c.name)
+		var r *Refusal
+		switch {
+		case c.want == "" && (!errors.As(err, &r) || !strings.Contains(r.NextStep, "use a classifier")):
+			t.Errorf("%v: %v, %v; want a refusal", c.outputs, out, err)
+		case c.want != "" && (err != nil || out.Name != c.want || d.Classes != c.classes):
+			t.Errorf("%v: %v, %d classes, %v; want %s", c.outputs, out, d.Classes, err, c.want)
+		}
+	}
+}

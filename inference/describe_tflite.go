@@ -1,11 +1,20 @@
 package inference
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
+
+// detectionOp is the end of the object detectors that are made for mobile devices: boxes, classes, scores, a count.
+const detectionOp = "TFLite_Detection_PostProcess"
 
 func describeTFLite(b []byte, output string) (*Description, error) {
 	m, err := ReadTFLite(b)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(m.Custom, detectionOp) {
+		return nil, Refuse(CodeContract, "use a classifier: one score a label for the whole picture", "the model finds objects (%s)", detectionOp)
 	}
 	d := &Description{Engine: "tflite", Precision: "fp32"}
 	if m.Compiled() {

@@ -104,7 +104,7 @@ func (b *begun) describe(f *initFlags) (raws [][]byte, err error) {
 		}
 		d, err := inference.Describe(raw, f.output)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w%s", path, err, elsewhere(path))
 		}
 		if b.Models = append(b.Models, d); d.Classes != b.Models[0].Classes {
 			return nil, fmt.Errorf("%s has %d classes and %s %d: they are not the same model", path, d.Classes, f.from[0], b.Models[0].Classes)
@@ -116,6 +116,18 @@ func (b *begun) describe(f *initFlags) (raws [][]byte, err error) {
 		b.files, raws = append(b.files, name), append(raws, raw)
 	}
 	return raws, nil
+}
+
+// elsewhere says what to do with a file whose name says that it is of another kind.
+func elsewhere(path string) string {
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".onnx", ".tflite":
+		return ""
+	case ".xml", ".bin":
+		return "; of OpenVINO's files init reads none: begin with the model that they were made from, and add the entry {\"engine\":\"openvino\",\"file\":\"….xml\"}"
+	default:
+		return "; init reads .onnx and .tflite: export the model as one of them"
+	}
 }
 
 func readModelFile(path string) ([]byte, error) {

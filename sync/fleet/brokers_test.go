@@ -233,6 +233,11 @@ func TestLeastPrivilege(t *testing.T) {
 			checkReads(t, address, "dev-1", []string{"heron/v1/acme/dev-1/desired", "heron/v1/acme/dev-1/ack", "heron/v1/acme/dev-1/cmd/ping/1", "heron/v1/acme/_all/desired"},
 				append(append(deviceWrites("dev-2"), deviceWrites("dev-1")...), "heron/v1/acme/dev-2/desired", "heron/v1/acme/dev-2/cmd/ping/1", "heron/v1/acme/_all/rollout"))
 			checkReads(t, address, "viewer", append(deviceWrites("dev-1"), managerWrites...), nil)
+			for _, user := range []string{"viewer", "manager"} { // as other programs ask for everything
+				all := as(t, address, user, "heron/v1/#")
+				as(t, address, "herd").say("heron/v1/acme/dev-1/state", "to "+user)
+				eventually(t, user+" hears heron/v1/#", func() bool { return all.hears("heron/v1/acme/dev-1/state to " + user) })
+			}
 			if err := try(address, "nobody"); err == nil {
 				t.Error("a user that does not exist was let in")
 			}

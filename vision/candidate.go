@@ -168,6 +168,11 @@ func (s *session) onShadow(m *Shadow) error {
 	return nil
 }
 
+// elsewhere says whether it is known that the model or the engine of another slot did it: a stick that dies must not condemn what is tried beside it.
+func (l *loss) elsewhere(slot string) bool {
+	return l.slot != "" && l.slot != slot && (l.loading || l.cause == CauseEngine)
+}
+
 // loseCandidates notes that candidates went with their process, and says whether one of them is to blame for it. Client.mu is not held.
 func (c *Client) loseCandidates(l *loss) bool {
 	c.mu.Lock()
@@ -178,7 +183,7 @@ func (c *Client) loseCandidates(l *loss) bool {
 			continue
 		}
 		k.lost = l.reason
-		k.blamed = l.candidate == slot || l.candidate == "" && slices.Contains([]string{CauseExit, CauseMemory, CauseBeat, CauseEngine}, l.cause) && !l.outside
+		k.blamed = l.candidate == slot || l.candidate == "" && slices.Contains([]string{CauseExit, CauseMemory, CauseBeat, CauseEngine}, l.cause) && !l.outside && !l.elsewhere(slot)
 		if !k.blamed {
 			k.lost = "heron-vision was replaced meanwhile: " + l.reason
 		}

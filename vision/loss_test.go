@@ -181,6 +181,29 @@ func cause(l *loss) string {
 }
 
 // heron was stopped or starved for a minute: what heron-vision said meanwhile lies unread in the socket.
+// A candidate answers for its process, but not for what the model or the engine of another slot is known to have done.
+func TestCandidatesAreBlamedForTheirOwn(t *testing.T) {
+	for name, c := range map[string]struct {
+		l      loss
+		blamed bool
+	}{
+		"nothing is known":             {loss{cause: CauseExit}, true},
+		"its own":                      {loss{cause: CauseInference, candidate: "main"}, true},
+		"another candidate":            {loss{cause: CauseInference, candidate: "lid"}, false},
+		"killed from outside":          {loss{cause: CauseExit, outside: true}, false},
+		"its slot's engine":            {loss{cause: CauseEngine, slot: "main", engine: "edgetpu"}, true},
+		"another slot's engine":        {loss{cause: CauseEngine, slot: "lid", engine: "myriad"}, false},
+		"another slot's model loading": {loss{cause: CauseExit, slot: "lid", loading: true, engine: "myriad"}, false},
+		"memory, another slot at work": {loss{cause: CauseMemory, slot: "lid"}, true},
+		"a camera":                     {loss{cause: CauseStall, camera: "front"}, false},
+	} {
+		client := &Client{candidates: map[string]*contender{"main": {}}}
+		if got := client.loseCandidates(&c.l); got != c.blamed || client.candidates["main"].blamed != c.blamed || client.candidates["main"].lost == "" && c.l.reason != "" {
+			t.Errorf("%s: blamed %v", name, got)
+		}
+	}
+}
+
 func TestForgiveMovesTheDeadlines(t *testing.T) {
 	s := watched(t)
 	s.loading = "main"

@@ -66,7 +66,8 @@ func assessEngines(f facts) (out []reason) {
 		}
 		in := ""
 		if i := slices.IndexFunc(f.vision.Slots, func(b vision.SlotStats) bool { return b.Slot == s.Slot }); i >= 0 && f.vision.Slots[i].Engine != "" {
-			if on := inference.Choice(f.vision.Slots[i].Engine, f.vision.Slots[i].Device); on != s.Engine { // else it did until now
+			b := f.vision.Slots[i]
+			if on := inference.Choice(b.Engine, b.Device); s.Engine != on && s.Engine != b.Engine { // else it did until now
 				in = " runs on " + on + ","
 			}
 		}

@@ -87,6 +87,16 @@ func TestEnginesOfSeveralDevices(t *testing.T) {
 	}
 }
 
+// In the moment in which a stick is lost, nothing is said to run on it instead.
+func TestFallbackFromAnyStick(t *testing.T) {
+	f := facts{models: []Model{{Slot: "main", Engine: EngineOrder{"edgetpu", "tflite"}}},
+		vision: vision.ClientStats{Slots: []vision.SlotStats{{Slot: "main", Engine: "edgetpu", Device: "usb:2-1"}},
+			Standby: []vision.Standby{{Slot: "main", Engine: "edgetpu", Reason: "unplugged"}}}}
+	if r := assessEngines(f); len(r) != 1 || r[0].Text != "model slot main not on edgetpu: unplugged" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestFallbackToTheOtherStick is told with both names.
 func TestFallbackToTheOtherStick(t *testing.T) {
 	f := facts{models: []Model{{Slot: "main", Engine: EngineOrder{"edgetpu:usb:2-1", "edgetpu:usb:2-2"}}},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func (f *fetcher) get(ctx context.Context, header http.Header) (*http.Response, 
 			return nil, fmt.Errorf("%s: the server answers %d and sends on to %s, which is not followed: if that is the camera, write it as source", f.what, resp.StatusCode, camera.Redact(to.String()))
 		}
 		if resp.StatusCode != http.StatusUnauthorized {
-			return nil, fmt.Errorf("%s: the server answers %d %s", f.what, resp.StatusCode, http.StatusText(resp.StatusCode))
+			return nil, &statusError{f.what, resp.StatusCode}
 		}
 		if f.login == (login{}) {
 			return nil, fmt.Errorf("%s: 401: the camera wants a user and a password: set credentials.username and credentials.password_file", f.what)
@@ -75,6 +76,16 @@ func (f *fetcher) get(ctx context.Context, header http.Header) (*http.Response, 
 	}
 }
 
+// statusError is an answer other than a picture.
+type statusError struct {
+	what string
+	code int
+}
+
+func (e *statusError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("%s: the server answers %d %s", e.what, e.code, http.StatusText(e.code)))
+}
+
 func (f *fetcher) once(ctx context.Context, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url.String(), nil)
 	if err != nil {
@@ -83,6 +94,7 @@ func (f *fetcher) once(ctx context.Context, header http.Header) (*http.Response,
 	for k, v := range header {
 		req.Header[k] = v
 	}
+	req.Header.Set("Accept-Encoding", "identity") // without a word a server may compress what it likes
 	if f.asked != nil {
 		f.count++
 		req.Header.Set("Authorization", f.asked.answer(f.login, http.MethodGet, f.url.RequestURI(), f.count))
@@ -99,7 +111,6 @@ var errSilent = errors.New("no picture in time: the camera is silent")
 func because(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
 	var where *url.Error
 	switch {
 	case ctx.Err() != nil:
@@ -108,8 +119,10 @@ func because(ctx context.Context, err error) error {
 		return errors.New("the host name cannot be resolved")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return errors.New("connection refused")
-	case errors.As(err, &cert), errors.As(err, &unknown):
-		return errors.New("the camera's certificate is not trusted: add its authority to this device's certificates (update-ca-certificates)")
+	case errors.As(err, &cert):
+		return untrusted(cert.Err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return errors.New("the camera answers without encryption: write http:// instead of https://")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the host does not answer")
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
@@ -118,6 +131,19 @@ func because(ctx context.Context, err error) error {
 		return where.Err
 	}
 	return err
+}
+
+// untrusted says why a certificate does not do. The authority is looked at last by the verifier: what is wrong with name or dates is said first.
+func untrusted(err error) error {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return errors.New("the camera's certificate is for another name than this address: write a name that stands in it (as DNS name or IP address), or give the camera a certificate for this address")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return errors.New("the camera's certificate has expired, or is not valid yet: look at its dates, and at the clocks of camera and device")
+	}
+	return errors.New("the camera's certificate is not trusted: add its authority to this device's certificates (update-ca-certificates)")
 }
 
 func cmpErr(a, b error) error {

@@ -226,6 +226,9 @@ func (m *mjpeg) Read(f *camera.Frame) error {
 }
 
 func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decoder) error {
+	if kind := otherKind(data); kind != "" {
+		return fmt.Errorf("%s: what comes (%s, %d bytes) is no JPEG: %w", what, kind, len(data), camera.ErrTemporary)
+	}
 	if e.brokeOff(data) {
 		return fmt.Errorf("%s: damaged JPEG of %d bytes (it broke off): %w", what, len(data), camera.ErrTemporary)
 	}
@@ -237,6 +240,18 @@ func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decod
 		return fmt.Errorf("%s: damaged JPEG of %d bytes (%v): %w", what, len(data), err, camera.ErrTemporary)
 	}
 	return nil
+}
+
+// otherKind is what data that does not even begin like a JPEG looks like; empty: it does.
+func otherKind(data []byte) string {
+	if len(data) == 0 {
+		return "nothing"
+	}
+	if len(data) >= 2 && data[0] == 0xff && data[1] == 0xd8 {
+		return ""
+	}
+	kind, _, _ := strings.Cut(http.DetectContentType(data), ";")
+	return kind
 }
 
 // Close ends the connection.

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,7 @@ type snapshot struct {
 	period   time.Duration
 	next     time.Time
 	modified http.Header // If-None-Match, If-Modified-Since
+	given    bool        // a picture has come since it was opened
 	jpeg     []byte
 	end      ending
 }
@@ -43,7 +45,23 @@ func (s *snapshot) Read(f *camera.Frame) error {
 	if err := s.get(); err != nil {
 		return err
 	}
-	return s.end.decoded(s.fetch.what, s.jpeg, f, s.decode)
+	err := s.end.decoded(s.fetch.what, s.jpeg, f, s.decode)
+	s.given = s.given || err == nil
+	return err
+}
+
+// passing is an answer without a picture from a server that gives some: the next one may have it, and nothing is opened anew.
+type passing struct{ error }
+
+func (passing) Is(target error) bool { return target == camera.ErrTemporary }
+
+// passes marks what a server that has given pictures answers when it is busy.
+func (s *snapshot) passes(err error) error {
+	var status *statusError
+	if s.given && (!errors.As(err, &status) || status.code >= 500 || status.code == http.StatusTooManyRequests) {
+		return passing{err}
+	}
+	return err
 }
 
 func (s *snapshot) wait() error {
@@ -69,7 +87,11 @@ func (s *snapshot) get() error {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.timeout, errSilent)
 	defer cancel()
 	resp, err := s.fetch.get(ctx, s.modified)
-	if err != nil {
+	var status *statusError
+	switch {
+	case errors.As(err, &status):
+		return s.passes(err)
+	case err != nil:
 		return err
 	}
 	defer resp.Body.Close()
@@ -79,7 +101,7 @@ func (s *snapshot) get() error {
 	if ct := resp.Header.Get("Content-Type"); strings.HasPrefix(ct, "multipart/") {
 		return fmt.Errorf("%s: what comes is a stream, not one picture: leave snapshot+ away", s.fetch.what)
 	} else if strings.HasPrefix(ct, "text/html") {
-		return fmt.Errorf("%s: what comes (%s) is no picture", s.fetch.what, ct)
+		return s.passes(fmt.Errorf("%s: what comes (%s) is no picture", s.fetch.what, clean(ct)))
 	}
 	s.modified = http.Header{}
 	s.jpeg, err = readAll(s.jpeg[:0], io.LimitReader(resp.Body, maxJPEG+1))

@@ -1,0 +1,140 @@
+package network
+
+import (
+	"compress/gzip"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"heron/camera"
+)
+
+// A camera that is busy at times costs the pictures of that time: nothing is opened anew. One that has given none yet, or that wants another
+// login, is a camera that fails.
+func TestSnapshotThatIsBusyAtTimes(t *testing.T) {
+	t.Parallel()
+	picture := grey(t, 64, 48, 90)
+	var answer atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch answer.Load() {
+		case "picture":
+			w.Header().Set("Content-Type", "image/jpeg")
+			_, _ = w.Write(picture)
+		case "page":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, "<html>camera is starting</html>")
+		case "busy":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "gone":
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer srv.Close()
+	d, err := open(t, camera.Options{Source: "snapshot+" + srv.URL, FPS: 200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		answer, want string
+		temporary    bool
+	}{
+		{"busy", "503 Service Unavailable", false}, {"page", "what comes (text/html) is no picture", false}, {"picture", "", false},
+		{"busy", "503 Service Unavailable", true}, {"page", "what comes (text/html) is no picture", true}, {"gone", "404 Not Found", false}, {"picture", "", false},
+	} {
+		answer.Store(c.answer)
+		err := d.Read(&camera.Frame{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || errors.Is(err, camera.ErrTemporary) != c.temporary {
+			t.Errorf("%d, %s: %v, want %q, temporary %v", i, c.answer, err, c.want, c.temporary)
+		}
+	}
+}
+
+// What comes instead of a JPEG is named, whatever the server calls it; and no server is left to think that it may compress.
+func TestWhatIsNoJPEGIsNamed(t *testing.T) {
+	t.Parallel()
+	for want, body := range map[string]string{
+		"what comes (image/png, 12 bytes) is no JPEG": "\x89PNG\r\n\x1a\n1234", "what comes (text/html, 13 bytes) is no JPEG": "<html></html>",
+		"what comes (nothing, 0 bytes) is no JPEG": "", "what comes (text/plain, 15 bytes) is no JPEG": `{"error":"off"}`,
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "image/jpeg")
+			_, _ = io.WriteString(w, body)
+		}))
+		d, err := open(t, camera.Options{Source: "snapshot+" + srv.URL})
+		if err == nil {
+			err = d.Read(&camera.Frame{})
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		srv.Close()
+	}
+	picture := grey(t, 64, 48, 90)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "image/jpeg")
+		if a, ok := r.Header["Accept-Encoding"]; !ok || strings.Contains(a[0], "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			defer z.Close()
+			_, _ = z.Write(picture)
+			return
+		}
+		_, _ = w.Write(picture)
+	}))
+	defer srv.Close()
+	d, err := open(t, camera.Options{Source: "snapshot+" + srv.URL})
+	if err == nil {
+		err = d.Read(&camera.Frame{})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Of a certificate it is said what is wrong with it: one for another name is not mended by trusting its authority.
+func TestCertificatesThatDoNotDo(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, now := []net.IP{net.IPv4(127, 0, 0, 1)}, time.Now()
+	for want, c := range map[string]*x509.Certificate{
+		"is not trusted: add its authority": {IPAddresses: here, NotAfter: now.Add(time.Hour)},
+		"is for another name than":          {DNSNames: []string{"cam.example"}, NotAfter: now.Add(time.Hour)},
+		"has expired, or is not valid yet":  {IPAddresses: here, NotAfter: now.Add(-time.Hour)},
+	} {
+		c.SerialNumber, c.Subject, c.NotBefore = big.NewInt(1), pkix.Name{CommonName: "127.0.0.1"}, now.Add(-24*time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+		srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.StartTLS()
+		if _, err := open(t, camera.Options{Source: srv.URL}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		srv.Close()
+	}
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	if _, err := open(t, camera.Options{Source: strings.Replace(srv.URL, "http:", "https:", 1)}); err == nil || !strings.Contains(err.Error(), "write http://") {
+		t.Error(err)
+	}
+}

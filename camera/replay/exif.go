@@ -25,10 +25,12 @@ func orientation(jpeg []byte) int {
 	return 1
 }
 
-// cutShort says that a JPEG's pixels begin and the marker at their end is missing.
+// cutShort says that the marker at the end of a JPEG's pixels is missing. Of what is no JPEG's form it says nothing.
 func cutShort(jpeg []byte) bool {
-	for i := 2; i+4 <= len(jpeg) && jpeg[i] == 0xff; {
+	for i := 2; i+4 <= len(jpeg); {
 		switch n := int(binary.BigEndian.Uint16(jpeg[i+2:])); {
+		case jpeg[i] != 0xff:
+			return false
 		case jpeg[i+1] == 0xff: // fill byte
 			i++
 		case jpeg[i+1] == 0xda:

@@ -261,6 +261,7 @@ func TestACutJPEGIsForNoDecoder(t *testing.T) {
 	}{
 		{"whole", whole, true},
 		{"with something after it", append(bytes.Clone(whole), 0xff, 0xda, 1, 2), true},
+		{"with something between its segments", slices.Concat(whole[:2], []byte{0, 0}, whole[2:]), true}, // the decoder's own affair
 		{"without its last two bytes", whole[:len(whole)-2], false},
 		{"half its pixels", whole[:len(whole)-(len(whole)-bytes.Index(whole, []byte{0xff, 0xda}))/2], false},
 	} {

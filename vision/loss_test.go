@@ -180,7 +180,6 @@ func cause(l *loss) string {
 	return l.cause
 }
 
-// heron was stopped or starved for a minute: what heron-vision said meanwhile lies unread in the socket.
 // A candidate answers for its process, but not for what the model or the engine of another slot is known to have done.
 func TestCandidatesAreBlamedForTheirOwn(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -204,6 +203,7 @@ func TestCandidatesAreBlamedForTheirOwn(t *testing.T) {
 	}
 }
 
+// heron was stopped or starved for a minute: what heron-vision said meanwhile lies unread in the socket.
 func TestForgiveMovesTheDeadlines(t *testing.T) {
 	s := watched(t)
 	s.loading = "main"

@@ -29,27 +29,31 @@ type reason struct {
 
 // facts is what assess judges: copies of counters, nothing live.
 type facts struct {
-	now      time.Time
-	started  time.Time
-	cameras  []Camera
-	models   []Model
-	vision   vision.ClientStats
-	outbox   outbox.Stats
-	uplink   uplink.Stats
-	linked   bool                 // a broker is configured
-	unfit    map[string][]string  // camera → facts of its last frame
-	reopened map[string]time.Time // camera → when it was last opened anew
-	relapses map[string]int       // camera → how often in a row it gave frames and failed again, each within grace of the one before
-	troubles []board.Trouble      // of the board
-	orders   []board.Order        // rates that it allows
-	config   *message.ReportedConfig
-	stale    string    // why no new model can be installed
-	moved    int64     // bytes of files, both ways, since the start
-	fullAt   time.Time // when the outbox last dropped records because it was full
+	now       time.Time
+	started   time.Time
+	cameras   []Camera
+	models    []Model
+	vision    vision.ClientStats
+	outbox    outbox.Stats
+	uplink    uplink.Stats
+	linked    bool                 // a broker is configured
+	unfit     map[string][]string  // camera → facts of its last frame
+	reopened  map[string]time.Time // camera → when it was last opened anew
+	relapses  map[string]int       // camera → how often in a row it gave frames and failed again, each within grace of the one before
+	troubles  []board.Trouble      // of the board
+	orders    []board.Order        // rates that it allows
+	config    *message.ReportedConfig
+	stale     string    // why no new model can be installed
+	moved     int64     // bytes of files, both ways, since the start
+	fullAt    time.Time // when the outbox last dropped records because it was full
+	damagedAt time.Time // when an outbox file was last set aside
 }
 
 // grace is how long a part may take to start, or the link to be away, before that is worth a reason.
 const grace = 30 * time.Second
+
+// damaged is how long a file that was set aside is a reason: it is over and done with, and the state of a device that runs for a year is not about that.
+const damaged = time.Hour
 
 // relapses is how often a camera may come and go before it is failing until it has held for grace: one that is silent after its first frame
 // would else make four alarm records every few seconds.
@@ -154,7 +158,7 @@ func assessOutbox(f facts) (out []reason) {
 	case o.State == "opening" && f.now.Sub(f.started) > grace:
 		out = append(out, reason{Code: "outbox-opening", Severity: "warning", Text: "the outbox is still being opened and checked; results wait in memory"})
 	}
-	if n := f.outbox.Quarantined; n > 0 {
+	if n := f.outbox.Quarantined; n > 0 && f.now.Sub(f.damagedAt) < damaged {
 		out = append(out, reason{Code: "outbox-damaged", Severity: "warning", NextStep: "check the disk; `heron outbox verify` reads what is there now",
 			Text: fmt.Sprintf("a damaged outbox was set aside; %d records were brought over, %d lost", f.outbox.Salvaged, f.outbox.Dropped["corrupt"])})
 	}

@@ -19,6 +19,8 @@ type seen struct {
 	movedBefore   int64  // bytes that files cost before this day
 	full          uint64
 	fullAt        time.Time
+	quarantined   uint64
+	damagedAt     time.Time
 	offset        time.Duration // wall clock minus time since boot: a step of the wall clock changes it
 	health        time.Time     // last health record
 }
@@ -151,7 +153,10 @@ func (a *Agent) gather(now time.Time) facts {
 	if full := f.outbox.Dropped["full"]; full > a.seen.full {
 		a.seen.full, a.seen.fullAt = full, now
 	}
-	f.fullAt = a.seen.fullAt
+	if q := f.outbox.Quarantined; q > a.seen.quarantined {
+		a.seen.quarantined, a.seen.damagedAt = q, now
+	}
+	f.fullAt, f.damagedAt = a.seen.fullAt, a.seen.damagedAt
 	f.troubles, f.orders = a.fit.troubles, a.fit.orders
 	f.unfit, f.reopened, f.relapses = map[string][]string{}, map[string]time.Time{}, map[string]int{}
 	for name, v := range a.views {

@@ -9,7 +9,6 @@ import (
 	"image/jpeg"
 	"math"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -179,11 +178,11 @@ func (t *cameraTrial) first(ctx context.Context) bool {
 	c := t.client.Stats()
 	switch {
 	case s.LastError != "":
-		t.report.problem(s.LastError, cameraNext(s.LastError))
+		t.report.problem(s.LastError, cameraNext(t.cam.Source, s.LastError))
 	case c.Restarts > 0:
-		t.report.problem(c.LastReason, "plug the camera out and in, or try a smaller size")
+		t.report.problem(c.LastReason, cameraAgain(t.cam.Source))
 	case ctx.Err() == nil:
-		t.report.problem(fmt.Sprintf("no frame came within %v", cameraFirst), "look at the cable and the power; try a smaller size")
+		t.report.problem(fmt.Sprintf("no frame came within %v", max(cameraFirst, t.cam.Stall)), "look at the cable and the power; try a smaller size")
 	}
 	return false
 }
@@ -222,9 +221,9 @@ func (t *cameraTrial) measure(ctx context.Context) {
 	r.Width, r.Height, r.Dropped, r.Reopened = last.Width, last.Height, last.Dropped, last.Reopened
 	switch {
 	case last.Reopened > 0 || last.State == string(camera.Reopening):
-		r.problem(fmt.Sprintf("it had to be opened anew %d times: %s", last.Reopened, last.LastError), cameraNext(last.LastError))
+		r.problem(fmt.Sprintf("it had to be opened anew %d times: %s", last.Reopened, last.LastError), cameraNext(t.cam.Source, last.LastError))
 	case t.client.Stats().Restarts > 0:
-		r.problem(t.client.Stats().LastReason, "plug the camera out and in, or try a smaller size")
+		r.problem(t.client.Stats().LastReason, cameraAgain(t.cam.Source))
 	case last.LastError != "":
 		r.Note = last.LastError
 	}
@@ -293,29 +292,6 @@ func (t *cameraTrial) judge() {
 	if s.Live && !ended && t.cam.FPS > 0 && r.FPS < 0.8*t.cam.FPS {
 		r.problem(fmt.Sprintf("it gives %.1f frames a second, and %v are wanted", r.FPS, t.cam.FPS), "ask for a smaller size, give it more light, or set fps to what it can do")
 	}
-}
-
-// cameraNext is the next step after what a driver said, where that does not name one.
-func cameraNext(said string) string {
-	for _, c := range []struct{ words, next string }{
-		{"in use by", "stop what uses it; when that is Heron itself: systemctl stop heron, or look at its page"},
-		{"password file", "write the password, one line, into the file that credentials.password_file names, and let the user of the service read it"},
-		{"permission", "run this as root, or as a user of the group video"},
-		{"401", "look at credentials.username and the file credentials.password_file"},
-		{"404", "look up the path of its stream in the camera's manual"},
-		{"refused|reached|resolved|does not answer|silent|nothing came", "look at address, port, power and cable; ping it"},
-		{"without OpenCV", "use a heron-vision that was built with OpenCV: make build"},
-		{"element", "install the named package and try again"},
-		{"no such folder or file|no such video file", "correct the path in source"},
-		{"another driver|no driver", "write one of usb:, v4l2:, csi:, rtsp://, http://, snapshot+http://, gstreamer:, file:, pictures:, testcard:"},
-		{"no camera connector|neither a Raspberry", "name the camera as usb:, rtsp:// or gstreamer:"},
-		{"no camera|no device|no sensor|is gone", "plug it in; heron camera list shows what is attached"},
-	} {
-		if regexp.MustCompile(c.words).MatchString(said) {
-			return c.next
-		}
-	}
-	return "heron camera list shows what is attached; docs/config.md tells how cameras are named"
 }
 
 func (a *app) printCameraReport(r cameraReport) error {

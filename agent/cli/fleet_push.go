@@ -113,7 +113,7 @@ func (a *app) push(ctx context.Context, f *pushFlags) error {
 		}
 		resumed, err := m.Begin(ctx, f.slot, f.model, f.plan)
 		if err != nil {
-			return err
+			return a.left(ctx, err, m, group)
 		}
 		if resumed && !a.json {
 			r := m.Rollout()
@@ -148,14 +148,23 @@ func (a *app) drive(ctx context.Context, m *fleet.Manager, group string, detach 
 	view := newRolloutView(a, group)
 	err := m.Drive(ctx, view.show)
 	view.flush()
-	if ctx.Err() != nil && ended(err) == nil {
-		fmt.Fprintf(a.errOut, "heron: left where it is, in wave %d of %d; heron fleet resume --group %s goes on\n", m.Rollout().At.Wave+1, len(m.Rollout().Plan.Percent), group)
-		return nil
+	if err = a.left(ctx, err, m, group); ctx.Err() != nil {
+		return err
 	}
 	if err == nil && m.Rollout().State == fleet.Paused {
 		return fmt.Errorf("stopped: %s; %s", m.Rollout().Reason, afterStop(m.Rollout(), group))
 	}
 	return err
+}
+
+// left says where a rollout was left by whoever ended the command; other errors stay.
+func (a *app) left(ctx context.Context, err error, m *fleet.Manager, group string) error {
+	r := m.Rollout()
+	if ctx.Err() == nil || ended(err) != nil || len(r.Plan.Percent) == 0 {
+		return err
+	}
+	fmt.Fprintf(a.errOut, "heron: left where it is, in wave %d of %d; heron fleet resume --group %s goes on\n", r.At.Wave+1, len(r.Plan.Percent), group)
+	return nil
 }
 
 // afterStop is what a person can do about a rollout that stopped.
@@ -226,7 +235,7 @@ func (a *app) fleetResume() *cobra.Command {
 			}
 			return a.withManager(c.Context(), f, func(ctx context.Context, m *fleet.Manager, _ *fleet.Inventory, group string) error {
 				if err := m.Resume(ctx, o); err != nil {
-					return err
+					return a.left(ctx, err, m, group)
 				}
 				return a.drive(ctx, m, group, false)
 			})

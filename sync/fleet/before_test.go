@@ -1,8 +1,12 @@
 package fleet
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
+	"heron/internal/freeport"
 	"heron/sync/message"
 )
 
@@ -34,5 +38,39 @@ func TestWhatWasBefore(t *testing.T) {
 		if got := before(c.desired, c.old, "main", c.to); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// Who leaves before the first wave, while it is found out whether another began at the same moment, leaves nobody waiting, either.
+func TestLeavingBeforeTheFirstWave(t *testing.T) {
+	t.Parallel()
+	address := freeport.Address(t)
+	embedded(t, address)
+	h := newHerd(t, address, 3)
+	ctx, closeLid := context.WithCancelCause(ctxFor(t))
+	err := h.with(ctx, "anna", func(ctx context.Context, m *Manager, inv *Inventory) error {
+		m.pace.claim = time.Minute
+		go func() {
+			for ctx.Err() == nil {
+				if _, r, _ := inv.Group("acme"); r != nil {
+					closeLid(errClosed)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+		_, err := m.Begin(ctx, "main", "bottles/1.4.2", plan(100))
+		return err
+	})
+	if !errors.Is(err, errClosed) {
+		t.Fatalf("closed: %v", err)
+	}
+	err = h.with(ctxFor(t), "ben", func(_ context.Context, _ *Manager, inv *Inventory) error {
+		if _, r, err := inv.Group("acme"); err != nil || r == nil || r.State != Running || r.Owner.Driving {
+			t.Errorf("found %+v, %v", r, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

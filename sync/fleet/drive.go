@@ -21,6 +21,11 @@ func (m *Manager) Drive(ctx context.Context, observe func(Rollout, []Device)) er
 	if other := (*TakenOverError)(nil); errors.As(err, &other) {
 		return err
 	}
+	return m.leave(ctx)
+}
+
+// leave says that nobody drives any more, after ctx has ended.
+func (m *Manager) leave(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	m.doc.Owner.Driving = false

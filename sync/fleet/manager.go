@@ -256,8 +256,17 @@ func (m *Manager) insist(ctx context.Context) error {
 // overrule is added to the number of a document that is to win over what a driving manager writes at the same moment.
 const overrule = 10
 
-// claim makes the rollout ours, and finds out whether another manager did the same at the same moment.
+// claim makes the rollout ours. When ctx ends on the way, it is left as Drive leaves it: the next manager need not wait for the lease.
 func (m *Manager) claim(ctx context.Context) error {
+	err := m.take(ctx)
+	if other := (*TakenOverError)(nil); ctx.Err() != nil && !errors.As(err, &other) {
+		return m.leave(ctx)
+	}
+	return err
+}
+
+// take writes the rollout as ours, and finds out whether another manager did the same at the same moment.
+func (m *Manager) take(ctx context.Context) error {
 	m.doc.Owner = Owner{By: m.by, Manager: m.link.ID(), Driving: true}
 	if err := m.write(ctx); err != nil {
 		return err

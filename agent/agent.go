@@ -172,7 +172,7 @@ func (a *Agent) buildVision() (err error) {
 	conf := vision.ClientConfig{
 		Socket: a.conf.Vision.Socket, Config: vision.Config{Cameras: cams, Slots: slots},
 		LoadTimeout: a.conf.Vision.Load, InferenceTimeout: a.conf.Vision.Inference, MaxMemory: int64(a.conf.Vision.MaxMemory),
-		EngineRetry: a.conf.Vision.Retry, OnObservation: a.observe, OnShadow: a.compared, OnChange: a.visionChanged, Log: a.log,
+		EngineRetry: a.conf.Vision.Retry, OnObservation: a.observe, OnShadow: a.compared, OnChange: a.visionChanges(), Log: a.log,
 	}
 	if a.conf.Vision.Socket == "" {
 		path, err := FindVision(a.conf.Vision.Command)

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,5 +118,19 @@ func TestRelapses(t *testing.T) {
 	}
 	if v.relapses != 1 {
 		t.Errorf("%d relapses of one", v.relapses)
+	}
+}
+
+// A process that loads five models is told to be loading once.
+func TestChangesOfVisionAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	a := &Agent{log: slog.New(slog.NewTextHandler(&log, nil))}
+	told := a.visionChanges()
+	for _, s := range []vision.ClientStats{{State: "starting"}, {State: "loading", PID: 7}, {State: "loading", PID: 7}, {State: "running", PID: 7}, {State: "running", PID: 7},
+		{State: "replacing"}, {State: "loading", PID: 8}, {State: "running", PID: 8}} {
+		told(s)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 6 {
+		t.Errorf("%d lines:\n%s", n, log.String())
 	}
 }

@@ -85,7 +85,19 @@ func (a *Agent) putEvent(e message.EventRecord) {
 	}
 }
 
-// visionChanged logs what heron-vision's state became; the page and the records read it from Stats.
+// visionChanges logs what heron-vision's state becomes; the page and the records read it from Stats. What is called takes turns with itself.
+func (a *Agent) visionChanges() func(vision.ClientStats) {
+	var state string
+	var pid int
+	return func(s vision.ClientStats) {
+		if (s.State == "loading" || s.State == "running") && s.State == state && s.PID == pid {
+			return // one more model is loaded
+		}
+		state, pid = s.State, s.PID
+		a.visionChanged(s)
+	}
+}
+
 func (a *Agent) visionChanged(s vision.ClientStats) {
 	attrs := []any{"state", s.State, "pid", s.PID}
 	if s.LastReason != "" {

@@ -79,6 +79,12 @@ func TestFleetRepoFromNothingToVerified(t *testing.T) {
 	if _, errOut, code := run("verify"); code != exitFailed || !strings.Contains(errOut, "bottles/1.4.2") {
 		t.Errorf("a changed target: %d %s", code, errOut)
 	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := run("verify"); code != exitFailed || !strings.Contains(errOut, "target bottles/1.4.2") || !strings.Contains(errOut, "copy it back") {
+		t.Errorf("a target that is gone: %d %s", code, errOut)
+	}
 }
 
 func TestFleetRepoSaysWhatIsWrong(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -112,7 +113,10 @@ func checkTarget(ctx context.Context, t trust.TargetInfo) error {
 	if err != nil {
 		return err
 	}
-	return trust.Matches(t, name)
+	if err = trust.Matches(t, name); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("target %s: %s is missing; copy it back there: from the web server, say", t.Path, name)
+	}
+	return err
 }
 
 func (a *app) printVerified(v verified) error {

@@ -17,6 +17,9 @@ const (
 	logWindow = 10 * time.Second
 	logLines  = 100 // of a window that are handed on; the rest is counted
 
+	sameAgain = time.Minute // lines that differ in numbers only are handed on once in so long: a library says the same of each damaged picture
+	mostKinds = 64          // of lines that are remembered for that
+
 	lastWords = 5 * time.Second // what was said longer before a process's end has nothing to do with it
 )
 
@@ -33,6 +36,13 @@ type stderr struct {
 	window     time.Time
 	inWindow   int
 	suppressed uint64
+	said       map[string]*saying // by line, without its numbers
+}
+
+// saying is a line that was handed on.
+type saying struct {
+	at   time.Time
+	more int // of its kind since then
 }
 
 // read ends when the pipe does.
@@ -49,6 +59,9 @@ func (s *stderr) read(pid int) {
 			_, more, err = r.ReadLine()
 		}
 	}
+	for _, k := range s.said {
+		s.suppressed += uint64(k.more)
+	}
 	s.tellSuppressed(log)
 	s.pipe.Close()
 }
@@ -58,12 +71,21 @@ func (s *stderr) finish() { _ = s.pipe.SetReadDeadline(time.Now().Add(200 * time
 
 func (s *stderr) line(log *slog.Logger, line string) {
 	level, text := level(line)
+	foreign := text == line // else heron-vision's own word
 	text = cleanText(text)
 	if text == "" {
 		return
 	}
-	s.keep(text)
-	if now := time.Now(); now.Sub(s.window) > logWindow {
+	dying := s.keep(text)
+	now := time.Now()
+	if foreign && !dying { // a dump is for reading
+		if more, again := s.again(text, now); again {
+			return
+		} else if more > 0 {
+			text = fmt.Sprintf("%s (and %d more like it)", text, more)
+		}
+	}
+	if now.Sub(s.window) > logWindow {
 		s.tellSuppressed(log)
 		s.window, s.inWindow = now, 0
 	}
@@ -72,6 +94,30 @@ func (s *stderr) line(log *slog.Logger, line string) {
 		return
 	}
 	log.Log(context.Background(), level, text)
+}
+
+// again says whether a line of this kind was handed on less than a minute ago, and if not, how many were not handed on since.
+func (s *stderr) again(text string, now time.Time) (more int, again bool) {
+	kind := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+	k := s.said[kind]
+	switch {
+	case k != nil && now.Sub(k.at) < sameAgain:
+		k.more++
+		return 0, true
+	case k != nil:
+		more = k.more
+	case s.said == nil:
+		s.said = map[string]*saying{}
+	case len(s.said) >= mostKinds:
+		clear(s.said)
+	}
+	s.said[kind] = &saying{at: now}
+	return more, false
 }
 
 func (s *stderr) tellSuppressed(log *slog.Logger) {
@@ -97,8 +143,8 @@ func level(line string) (slog.Level, string) {
 	return slog.LevelInfo, line[3:]
 }
 
-// keep remembers what may explain the process's end.
-func (s *stderr) keep(text string) {
+// keep remembers what may explain the process's end, and says whether that has begun.
+func (s *stderr) keep(text string) (dying bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -109,6 +155,7 @@ func (s *stderr) keep(text string) {
 		s.why = strings.TrimPrefix(s.recent()+"; "+text, "; ")
 	}
 	s.last, s.at = text, time.Now()
+	return s.why != ""
 }
 
 // recent is the last line, unless that was long ago. s.mu is held.

@@ -1,7 +1,10 @@
 package vision
 
 import (
+	"bytes"
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +36,37 @@ func TestLastWordsAreThoseBeforeTheEnd(t *testing.T) {
 			if time.Sleep(time.Minute); s.why == "" && s.telling() != "" {
 				t.Errorf("%q explains an end a minute later", s.telling())
 			}
+		}
+	})
+}
+
+// A library that complains of every picture does not fill the log; the dump of a process that dies is whole.
+func TestFault_R8_WhatIsSaidAgainAndAgainIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		s := &stderr{}
+		for i := range 600 { // ten minutes of a damaged picture a second
+			s.line(log, fmt.Sprintf("Corrupt JPEG data: %d extraneous bytes before marker 0xd9", i))
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 10 || strings.Count(out.String(), "(and 59 more like it)") != 9 {
+			t.Errorf("%d lines:\n%s", n, out.String())
+		}
+		out.Reset()
+		for range 3 {
+			s.line(log, "panic: no memory")
+			s.line(log, "runtime.goexit({})")
+		}
+		if n := strings.Count(out.String(), "\n"); n != 6 {
+			t.Errorf("%d lines of 6:\n%s", n, out.String())
+		}
+		for i := range 10 * mostKinds {
+			(&stderr{}).again("", time.Now())
+			s.again(strings.Repeat("x", i), time.Now())
+		}
+		if len(s.said) > mostKinds {
+			t.Errorf("%d kinds are remembered", len(s.said))
 		}
 	})
 }

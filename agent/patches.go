@@ -240,6 +240,9 @@ func (s *Settings) decode(settings []byte) (Config, error) {
 	u.Broker, u.Results, u.Compress, u.KeepAlive, u.Backfill = p.Uplink.Broker, p.Uplink.Results, p.Uplink.Compress, p.Uplink.KeepAlive, p.Uplink.Backfill
 	v.Inference, v.Load, v.MaxMemory, v.Retry = p.Vision.Inference, p.Vision.Load, p.Vision.MaxMemory, p.Vision.Retry
 	c.Defaults()
+	if u.Broker == "" && s.base.Uplink.Broker != "" { // it could only ever be taken back
+		return c, problem("uplink.broker", "without it nothing could be heard again; the link can be switched off in the device's own configuration")
+	}
 	if encrypted(s.base.Uplink.Broker) && !encrypted(u.Broker) {
 		// Whoever may write documents must not be able to have the password told in the clear.
 		return c, problem("uplink.broker", "%q is not encrypted, and the configuration's is; that cannot be changed from afar", redactURL(u.Broker))

@@ -66,3 +66,19 @@ func TestAPatchCannotTakeTheLinkOutOfTLS(t *testing.T) {
 		}
 	}
 }
+
+// A patch with no broker could never prove itself: the device would be deaf until it is taken back.
+func TestAPatchCannotSwitchTheLinkOff(t *testing.T) {
+	for _, broker := range []string{"tcp://broker.example.org", ""} {
+		conf := Config{Events: DefaultEvents(), Device: Device{Group: "acme", ID: "dev-1"}, Cameras: []Camera{{Name: "front", Source: "testcard:"}}, Uplink: Uplink{Broker: broker}, Outbox: Outbox{Path: t.TempDir() + "/outbox.db"}}
+		conf.Defaults()
+		s, err := OpenSettings(conf, slog.New(slog.DiscardHandler), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.decode([]byte(strings.Replace(string(s.patches.Effective()), broker, "", 1)))
+		if (err == nil) != (broker == "") {
+			t.Errorf("%q, then none: %v", broker, err)
+		}
+	}
+}

@@ -56,6 +56,9 @@ func (a *Agent) reported() *message.Reported {
 		r.At = latest(r.At, out.Since)
 		r.Slots = append(r.Slots, out)
 	}
+	if f := done.wanted.Firmware; f != nil { // silence would be taken for work
+		r.Firmware = &message.ReportedFirmware{Target: f.Target, State: "refused", Error: "this version of heron updates no operating system; nothing is done about it"}
+	}
 	if held > 0 {
 		r.Hold = &message.Hold{Until: time.Now().Add(held).UTC().Truncate(time.Minute)}
 	}

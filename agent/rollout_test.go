@@ -150,6 +150,11 @@ func TestOnlyWhatWasActedUponIsAnswered(t *testing.T) {
 	if s := a.reported().Slots[0]; s.Step != message.StepWaiting || s.Decision != desired.NotSelected {
 		t.Errorf("not for this one: %+v", s)
 	}
+	a.handle(uplink.Message{Topic: "desired", Payload: []byte(`{"v":1,"rev":2,"firmware":{"target":"heron/1.3.0"}}`)})
+	a.offerAll(time.Now())
+	if f := a.reported().Firmware; f == nil || f.Target != "heron/1.3.0" || f.State != "refused" || f.Error == "" {
+		t.Errorf("nothing acts on firmware, and %+v is said", f)
+	}
 }
 
 // inWaves: each wave reaches exactly those whom percentage and salt draw; the lid is closed in the second one, and another laptop goes on.

@@ -232,6 +232,9 @@ func problems(d fleet.Device) []string {
 		if d.Reported.Error != "" {
 			out = append(out, harmless(d.Reported.Error))
 		}
+		if f := d.Reported.Firmware; f != nil && f.Error != "" {
+			out = append(out, harmless(fmt.Sprintf("firmware %s %s: %s", f.Target, f.State, f.Error)))
+		}
 		for _, s := range d.Reported.Slots {
 			if slices.Contains([]string{message.StepRefused, message.StepRolledBack, message.StepFailed}, s.Step) {
 				out = append(out, harmless(fmt.Sprintf("%s %s: %s", s.Target, s.Step, fleet.Reason(s))))

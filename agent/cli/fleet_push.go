@@ -172,8 +172,8 @@ func afterStop(r fleet.Rollout, group string) string {
 	switch {
 	case r.Counts.Failed > r.Plan.MaxFailed:
 		return fmt.Sprintf("heron fleet abort --rollback --group %s goes back, heron fleet resume --max-failed N goes on", group)
-	case r.Counts.Selected == 0 && !r.Last():
-		return fmt.Sprintf("heron fleet abort --group %s, then push with another --salt or with more percent in the first wave", group)
+	case r.Counts.Selected == 0:
+		return fmt.Sprintf("heron fleet abort --group %s, then push with other labels, another --salt or more percent in the first wave", group)
 	}
 	return fmt.Sprintf("heron fleet abort --group %s ends it", group)
 }

@@ -76,7 +76,7 @@ func TestWhatToDoAboutAStop(t *testing.T) {
 	for want, r := range map[string]fleet.Rollout{
 		"resume --max-failed N goes on": {Plan: plan, Counts: fleet.Counts{Selected: 3, Failed: 2}},
 		"another --salt":                {Plan: plan},
-		"abort --group acme ends it":    {Plan: plan, At: fleet.Position{Wave: 1}},
+		"abort --group acme ends it":    {Plan: plan, At: fleet.Position{Wave: 1}, Counts: fleet.Counts{Selected: 3}},
 	} {
 		if got := afterStop(r, "acme"); !strings.Contains(got, want) {
 			t.Errorf("%s, want %s", got, want)

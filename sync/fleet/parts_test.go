@@ -42,6 +42,7 @@ func TestNext(t *testing.T) {
 		{"the selected are offline", 0, time.Hour, Counts{Devices: 100, Online: 95, Selected: 5, Pending: 5}, false, Running, 0},
 		{"nobody is selected", 0, time.Hour, Counts{Devices: 10, Online: 10}, true, Running, 1},
 		{"nobody was ever selected before the last wave", 1, time.Hour, Counts{Devices: 10, Online: 10}, true, Paused, 1},
+		{"nobody is selected in the last wave, either", 2, time.Hour, Counts{Devices: 10, Online: 10}, true, Paused, 2},
 		{"nobody is online", 0, time.Hour, Counts{Devices: 10}, false, Running, 0},
 		{"last wave, all confirmed: no wait", 2, time.Second, Counts{Devices: 10, Online: 10, Selected: 10, Confirmed: 10, SelectedOnline: 10, ConfirmedOnline: 10}, true, Done, 2},
 		{"last wave, enough, one is still at it", 2, time.Minute, Counts{Devices: 100, Online: 100, Selected: 100, Confirmed: 99, Pending: 1, SelectedOnline: 100, ConfirmedOnline: 99}, false, Running, 2},

@@ -20,6 +20,10 @@ func (r *Rollout) Next(now time.Time, c Counts, failed []string) bool {
 	if !r.enough(c) || now.Sub(r.At.Since) < time.Duration(r.Plan.Wait) && !(r.Last() && r.settled(c)) {
 		return false
 	}
+	if r.Last() && c.Selected == 0 {
+		r.stop(now, "none of %d devices is chosen by percent, salt and labels", c.Devices-c.Own)
+		return true
+	}
 	if r.Last() {
 		r.State, r.Reason = Done, ""
 		r.note(now, "heron", "done: %s", c)

@@ -46,10 +46,15 @@ type app struct {
 	out, errOut io.Writer
 	configPath  string
 	json        bool
+	keyCost     int // of new keys' passphrases, as a power of two; 0: what package repo takes
 }
 
 // Main runs one command line and returns the exit code.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	return (&app{in: in, out: out, errOut: errOut}).main(args)
+}
+
+func (a *app) main(args []string) int {
 	args = asPlugin(os.Args[0], args)
 	if len(args) > 0 && args[0] == outbox.SalvageArg { // the outbox's child: reads a damaged file where a crash hurts nobody
 		return outbox.SalvageMain(args[1:])
@@ -58,12 +63,11 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	debug.SetGCPercent(50)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: in, out: out, errOut: errOut}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errOut)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.errOut)
 	return a.code(root.ExecuteContext(ctx))
 }
 

@@ -145,7 +145,7 @@ func (a *app) say(v any, format string, args ...any) error {
 }
 
 func (a *app) repoConfig(f *repoFlags) repo.Config {
-	return repo.Config{Dir: f.dir, Keys: f.keys, DryRun: f.dryRun, Passphrase: a.passphrase(f.phraseFile)}
+	return repo.Config{Dir: f.dir, Keys: f.keys, DryRun: f.dryRun, Passphrase: a.passphrase(f.phraseFile), Cost: a.keyCost}
 }
 
 func (a *app) withRepo(f *repoFlags, do func(*repo.Repo) (repo.Result, error)) error {

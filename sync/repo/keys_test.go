@@ -90,3 +90,21 @@ func FuzzKeyFile(f *testing.F) {
 		}
 	})
 }
+
+// A key that nobody asked to be cheap costs a thief what docs/operations/repository.md says: 64 MiB a guess.
+func TestKeysAreDear(t *testing.T) {
+	dir := t.TempDir()
+	s := fresh(Config{Dir: dir, Passphrase: func(string, bool) ([]byte, error) { return []byte("a test's passphrase"), nil }}).keys
+	s.keys = map[string]*key{}
+	k, err := s.generate("root", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if memory := 128 * 8 << k.file.Cost; memory != 64<<20 {
+		t.Errorf("a guess takes %d bytes", memory)
+	}
+	k.priv = nil
+	if _, err := s.open(k); err != nil {
+		t.Error(err)
+	}
+}

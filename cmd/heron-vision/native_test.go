@@ -106,7 +106,7 @@ func containOne(t *testing.T, program, bad, good, codes string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()

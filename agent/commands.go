@@ -26,8 +26,8 @@ func (a *Agent) registerCommands() error {
 		{Type: "ping", Do: a.ping},
 		{Type: "snapshot", Do: a.sendSnapshot, Deadline: 2 * time.Minute},
 		{Type: "diag", Do: a.sendDiag, Deadline: 5 * time.Minute},
-		{Type: "restart", Do: a.restart, Returns: true, Every: time.Minute},
-		{Type: "reboot", Do: a.reboot, Returns: true, Reboots: true, Every: time.Hour},
+		{Type: "restart", Check: noArguments, Do: a.restart, Returns: true, Every: time.Minute},
+		{Type: "reboot", Check: noArguments, Do: a.reboot, Returns: true, Reboots: true, Every: time.Hour},
 		{Type: "rollback", Do: a.rollbackModel},
 		{Type: "log-level", Do: a.logLevel},
 		{Type: "camera-test", Do: a.cameraTest, Deadline: time.Minute},
@@ -52,8 +52,10 @@ func arguments(raw json.RawMessage, into any) error {
 	return nil
 }
 
+func noArguments(raw json.RawMessage) error { return arguments(raw, &struct{}{}) }
+
 func (a *Agent) ping(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
-	return map[string]any{"agent": a.opt.Version, "uptime_s": int(time.Since(a.started).Seconds())}, arguments(args, &struct{}{})
+	return map[string]any{"agent": a.opt.Version, "uptime_s": int(time.Since(a.started).Seconds())}, noArguments(args)
 }
 
 // upload is where a file goes: by HTTPS PUT to a host that the repository's settings name.
@@ -116,19 +118,13 @@ func (a *Agent) fetchStats() any {
 	}{a.updates.fetch.Stats(), a.updates.byPatch.made.Load(), a.updates.byPatch.lost.Load()}
 }
 
-func (a *Agent) restart(_ context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
-	if err := arguments(args, &struct{}{}); err != nil {
-		return nil, err
-	}
+func (a *Agent) restart(context.Context, json.RawMessage, func(string, int)) (any, error) {
 	a.restartSoon()
 	return nil, nil
 }
 
 // reboot asks the system's own manager, which decides whether this user may.
-func (a *Agent) reboot(ctx context.Context, args json.RawMessage, _ func(string, int)) (any, error) {
-	if err := arguments(args, &struct{}{}); err != nil {
-		return nil, err
-	}
+func (a *Agent) reboot(ctx context.Context, _ json.RawMessage, _ func(string, int)) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "systemctl", "reboot").CombinedOutput(); err != nil {

@@ -36,8 +36,14 @@ type job struct {
 	tries   int                        // in a row without progress
 	marked  int64                      // gained when there was progress last
 	pause   backoff.Backoff            // between tries
-	next    time.Duration              // the wait before the next try
+	next    retry                      // the try that follows
 	struck  []error                    // why mirrors were given up
+}
+
+// retry is a try that follows another.
+type retry struct {
+	wait time.Duration
+	why  error // what the last one ended with; nil: none ended yet
 }
 
 // run does the tries. Its errors name the mirrors without their queries.
@@ -59,7 +65,7 @@ func (j *job) run(ctx context.Context) error {
 		return j.handle(resp)
 	})
 	rc := retryablehttp.Client{HTTPClient: j.c.http, RetryMax: math.MaxInt32, CheckRetry: j.check, PrepareRetry: j.prepare,
-		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return j.next },
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return j.next.wait },
 		ErrorHandler: func(resp *http.Response, err error, _ int) (*http.Response, error) { return resp, err },
 	}
 	resp, err := rc.Do(req)
@@ -67,7 +73,10 @@ func (j *job) run(ctx context.Context) error {
 		resp.Body.Close()
 	}
 	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+		if cause := context.Cause(ctx); j.next.why == nil || !errors.Is(cause, context.DeadlineExceeded) {
+			return cause
+		}
+		return fmt.Errorf("%w; the last try: %v", context.DeadlineExceeded, j.next.why) // no %w: how it ended is what callers go by
 	}
 	return err
 }
@@ -108,7 +117,7 @@ func (j *job) check(ctx context.Context, _ *http.Response, err error) (bool, err
 	}
 	j.tries++
 	told := fmt.Errorf("%s: %w", shown(u), f.err)
-	j.next = 0
+	j.next = retry{why: told}
 	switch {
 	case f.kind == mirror:
 		j.struck = append(j.struck, told)
@@ -120,7 +129,7 @@ func (j *job) check(ctx context.Context, _ *http.Response, err error) (bool, err
 	case j.tries >= j.c.cfg.Limits.Attempts:
 		return false, errors.Join(append(j.struck, fmt.Errorf("%w; %d tries in a row without progress", told, j.tries))...)
 	default:
-		j.next = j.wait(f.after)
+		j.next.wait = j.wait(f.after)
 		if f.after == 0 && !moved { // who asks for patience, or delivers, is asked again; else the next one has its turn
 			j.at = (j.at + 1) % len(j.mirrors)
 		}
@@ -129,7 +138,7 @@ func (j *job) check(ctx context.Context, _ *http.Response, err error) (bool, err
 		j.waits(told)
 	}
 	j.c.n.retries.Add(1)
-	j.c.log.Debug("fetch: another try", "url", shown(u), "error", f.err, "wait", j.next, "next", j.mirrors[j.at].Host)
+	j.c.log.Debug("fetch: another try", "url", shown(u), "error", f.err, "wait", j.next.wait, "next", j.mirrors[j.at].Host)
 	return true, nil
 }
 

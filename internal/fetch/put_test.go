@@ -2,12 +2,15 @@ package fetch
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestPut(t *testing.T) {
@@ -74,5 +77,25 @@ func TestPutOfAFileThatCannotBeReadIsNotTriedAgain(t *testing.T) {
 	_, err := c.Put(limit(t), url, &broken{Reader: bytes.NewReader(random(100_000))}, 100_000, "x/y")
 	if !errors.Is(err, errDisk) || c.Stats().Retries != 0 {
 		t.Errorf("%v, %d retries", err, c.Stats().Retries)
+	}
+}
+
+// Time that runs out between two tries says what the tries came to.
+func TestATimeoutSaysWhatTheLastTryCameTo(t *testing.T) {
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "100000")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	c := client(t, nil, url)
+	ctx, end := context.WithCancelCause(limit(t))
+	go func() {
+		for c.Stats().Retries == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		end(context.DeadlineExceeded)
+	}()
+	_, err := c.Put(ctx, url+"/diag?sig=SECRET", bytes.NewReader([]byte("x")), 1, "text/plain")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(fmt.Sprint(err), "/diag: the server answers 429") || strings.Contains(fmt.Sprint(err), "SECRET") {
+		t.Errorf("got %v", err)
 	}
 }

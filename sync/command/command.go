@@ -40,8 +40,9 @@ type Act struct {
 	Do       Handler
 	Deadline time.Duration // default one minute
 
-	Every   time.Duration // at most once in so long, restarts and reboots included; 0: no limit
-	Blocked func() string // why it cannot be now; "": it can. Asked when the command comes and when its turn does. nil: never
+	Check   func(args json.RawMessage) error // refuses what cannot be done before it counts as begun; must not block. nil: Do looks
+	Every   time.Duration                    // at most once in so long, restarts and reboots included; 0: no limit
+	Blocked func() string                    // why it cannot be now; "": it can. Asked when the command comes and when its turn does. nil: never
 
 	// Returns: the act ends this process; to be back is its success. With Reboots, only after a boot. Its handler returns nil once the
 	// end is on its way, which must come before the deadline. Whatever comes meanwhile is rejected.

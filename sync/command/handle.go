@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,7 +69,21 @@ func (e *Executor) Handle(topic string, payload []byte, retained bool) {
 		e.reject(kind, id, c.IssuedBy, codeType, "this device knows "+strings.Join(e.types(), ", "))
 		return
 	}
+	if act.Check != nil {
+		if err := act.Check(c.Args); err != nil {
+			e.reject(kind, id, c.IssuedBy, codeOf(err, codeMalformed), err.Error())
+			return
+		}
+	}
 	e.admit(act, c)
+}
+
+// codeOf an error; other where it has none.
+func codeOf(err error, other string) string {
+	if coded := (Error{}); errors.As(err, &coded) {
+		return coded.Code
+	}
+	return other
 }
 
 // repeat answers a command that is known already.

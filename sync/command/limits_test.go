@@ -113,6 +113,30 @@ func reboot(n *int) Act {
 	return Act{Type: "reboot", Returns: true, Reboots: true, Every: time.Hour, Do: func(context.Context, json.RawMessage, func(string, int)) (any, error) { *n++; return nil, nil }}
 }
 
+// What cannot be done is refused before it counts: a slip of the pen costs no hour.
+func TestBadArgumentsDoNotCountAsBegun(t *testing.T) {
+	path := journalPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		n, good := 0, false
+		act := reboot(&n)
+		act.Check = func(json.RawMessage) error {
+			if !good {
+				return Error{"args", "args: unknown field \"x\""}
+			}
+			return nil
+		}
+		d := start(t, path, nil, act).run()
+		d.command("reboot", "1")
+		good = true
+		d.command("reboot", "2")
+		synctest.Wait()
+		d.stop()
+		if got := d.answers(); got != "reboot/1 rejected args, reboot/2 accepted, reboot/2 running" || n != 1 {
+			t.Errorf("%s, %d reboots", got, n)
+		}
+	})
+}
+
 // K5: commanded every minute, the device reboots once an hour, whatever the reboots do to its memory and its clock.
 func TestK5RebootsAtMostHourly(t *testing.T) {
 	path := journalPath(t)

@@ -160,12 +160,19 @@ func assessOutbox(f facts) (out []reason) {
 	}
 	if n := f.outbox.Quarantined; n > 0 && f.now.Sub(f.damagedAt) < damaged {
 		out = append(out, reason{Code: "outbox-damaged", Severity: "warning", NextStep: "check the disk; `heron outbox verify` reads what is there now",
-			Text: fmt.Sprintf("a damaged outbox was set aside; %d records were brought over, %d lost", f.outbox.Salvaged, f.outbox.Dropped["corrupt"])})
+			Text: fmt.Sprintf("a damaged outbox was set aside; %d records were brought over, %s", f.outbox.Salvaged, lostWith(f.outbox))})
 	}
 	if n := f.outbox.Dropped["full"]; n > 0 && f.now.Sub(f.fullAt) < 10*time.Minute {
 		out = append(out, reason{Code: "outbox-full", Severity: "warning", Text: fmt.Sprintf("the outbox is full; %d of the oldest records were dropped", n), NextStep: "bring the link back, or raise outbox.max_size"})
 	}
 	return out
+}
+
+func lostWith(o outbox.Stats) string {
+	if o.Uncounted {
+		return "how many were lost cannot be told"
+	}
+	return fmt.Sprintf("%d lost", o.Dropped["corrupt"])
 }
 
 func assessUplink(f facts) []reason {

@@ -134,3 +134,19 @@ func TestChangesOfVisionAreLoggedOnce(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, log.String())
 	}
 }
+
+// Nobody is told that nothing was lost where that cannot be known.
+func TestWhatADamagedOutboxLost(t *testing.T) {
+	now := time.Now()
+	f := healthy(now)
+	f.outbox.Quarantined, f.damagedAt, f.outbox.Salvaged = 1, now, 3
+	for _, c := range []struct {
+		uncounted bool
+		want      string
+	}{{false, "3 records were brought over, 0 lost"}, {true, "3 records were brought over, how many were lost cannot be told"}} {
+		f.outbox.Uncounted = c.uncounted
+		if _, r := assess(f); len(r) != 1 || !strings.HasSuffix(r[0].Text, c.want) {
+			t.Errorf("%+v", r)
+		}
+	}
+}

@@ -268,6 +268,8 @@ func (l Line) summary() string {
 		return strings.TrimSuffix(fmt.Sprintf("%s: %s (%s); %s", r.Severity, r.Text, r.Code, r.NextStep), "; ")
 	case s == message.Event:
 		return fmt.Sprintf("%s %s %s %.2f %s", r.Camera, r.State, r.Label, r.Score, r.Model)
+	case s == message.Audit && r.Gap != nil && r.Gap.Unknown:
+		return fmt.Sprintf("gap %d…%d: %s, how many were lost cannot be told", r.Gap.From, r.Gap.To, r.Gap.Reason)
 	case s == message.Audit && r.Gap != nil:
 		return fmt.Sprintf("gap %d…%d: %s, lost at most %d", r.Gap.From, r.Gap.To, r.Gap.Reason, r.Gap.LostAtMost)
 	case s == message.Audit:

@@ -273,6 +273,7 @@ type Gap struct {
 	To         uint64 `json:"to"`
 	Reason     string `json:"reason"` // restart, full, corrupt, poison
 	LostAtMost uint64 `json:"lost_at_most"`
+	Unknown    bool   `json:"unknown,omitempty"` // LostAtMost is of what is known of: a file's own count was lost with it
 	Stream     Stream `json:"stream,omitempty"`
 }
 

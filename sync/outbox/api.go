@@ -166,6 +166,7 @@ type Stats struct {
 	Dropped     map[string]uint64 // records, by reason: full, corrupt, poison, memory, closed, too-large
 	Quarantined uint64            // damaged files set aside
 	Salvaged    uint64            // records brought over from them
+	Uncounted   bool              // of one of them even the count was lost: Dropped["corrupt"] is what is known of
 	Dead        uint64            // records in the dead bucket
 	LastError   string
 	LastErrorAt time.Time

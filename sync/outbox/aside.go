@@ -134,7 +134,9 @@ func (d *diskWorker) salvage() {
 	o.session.last = max(o.session.last, sum.Session)
 	lost, atMost := sum.lost()
 	o.stats.Dropped["corrupt"] += lost
-	o.addGap(gap{reason: "corrupt", lost: atMost})
+	o.stats.Uncounted = o.stats.Uncounted || !sum.Known
+	// What an unclean stop costs comes on top: no other gap speaks of it, as the numbers begin anew.
+	o.addGap(gap{reason: "corrupt", lost: atMost + o.cfg.lostAtMost(), unknown: !sum.Known})
 	o.mu.Unlock()
 	if d.bringOver(nil) == nil {
 		_ = os.Rename(damagedPath(o.cfg.Path), keepOne(o.cfg.Path))

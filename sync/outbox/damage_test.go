@@ -245,6 +245,39 @@ func TestFault_S13_WhatIsSetAside(t *testing.T) {
 	}
 }
 
+// A file of which not even the count is left is not said to have lost nothing.
+func TestFault_S13_WhatCannotBeCounted(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		damage  func(b []byte) []byte
+		unknown bool
+	}{
+		{"both meta pages", func(b []byte) []byte { clear(b[:2*os.Getpagesize()]); return b }, false},
+		{"all but two pages", func(b []byte) []byte { return b[:2*os.Getpagesize()] }, true},
+		{"all but the beginning", func(b []byte) []byte { return b[:100] }, true},
+	} {
+		cfg := config(t.TempDir())
+		filled(t, cfg, 400)
+		edit(t, cfg.Path, c.damage)
+		b := start(t, cfg)
+		b.Put(result(401))
+		told := false
+		for _, r := range b.drain() {
+			if r.gap == nil || r.gap.Reason != "corrupt" {
+				continue
+			}
+			told = true
+			if r.gap.Unknown != c.unknown || r.gap.LostAtMost < cfg.lostAtMost() {
+				t.Errorf("%s: %+v", c.name, *r.gap)
+			}
+		}
+		if s := b.Stats(); !told || s.Uncounted != c.unknown {
+			t.Errorf("%s: told %v, %+v", c.name, told, s)
+		}
+		b.stop()
+	}
+}
+
 func TestFault_S15_LockHeldByAnother(t *testing.T) {
 	t.Parallel()
 	cfg := config(t.TempDir())

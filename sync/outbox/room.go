@@ -15,6 +15,7 @@ type gap struct {
 	from, to uint64
 	reason   string
 	lost     uint64
+	unknown  bool // lost is of what is known of
 	stream   message.Stream
 }
 
@@ -30,6 +31,7 @@ func (o *Outbox) addGap(g gap) {
 		if g.from == 0 && p.from == 0 || g.from == p.to+1 || len(o.gaps) >= maxGaps {
 			p.from, p.to = min(p.from, g.from), max(p.to, g.to)
 			p.lost += g.lost
+			p.unknown = p.unknown || g.unknown
 			return
 		}
 	}
@@ -92,7 +94,7 @@ func gapBatches(cfg *Config, gaps []gap, epoch string) []*batch {
 		if g.epoch != epoch {
 			g.from, g.to = 0, 0 // the record would be read as speaking of its own epoch
 		}
-		bs.add(cfg, message.GapRecord{Stamp: now, Gap: message.Gap{From: g.from, To: g.to, Reason: g.reason, LostAtMost: g.lost, Stream: g.stream}}, now.T)
+		bs.add(cfg, message.GapRecord{Stamp: now, Gap: message.Gap{From: g.from, To: g.to, Reason: g.reason, LostAtMost: g.lost, Unknown: g.unknown, Stream: g.stream}}, now.T)
 	}
 	bs.closeDue(now.T, true)
 	return bs.ready.all()

@@ -32,6 +32,7 @@ var networkHints = []hint{
 	{`\b403\b`, "see in the camera's settings whether this user may look at its video, and whether it lets this device's address in"},
 	{`\b404\b`, "look up the path of its stream in the camera's manual"},
 	{`\b(429|453|503)\b`, "the camera is busy or still starting: see who else looks at it (a recorder, an app: many cameras serve one or two), and try again in a minute"},
+	{`answers 45[4-9]\b`, "restart the camera: its server does not know any more what it agreed to"},
 	{`answers 5\d\d\b`, "restart the camera, and look at its own page and log: the fault is there"},
 	{`\b461\b`, "let the camera send its video over TCP (RTP over RTSP), or over UDP to one receiver"},
 	{"sends on to", "open the address in a browser: where a page to log in appears, look up the address of the stream or picture in the camera's manual"},
@@ -47,7 +48,7 @@ var networkHints = []hint{
 	{"closed the connection", "look at scheme and port: http and https, rtsp and rtsps have ports of their own"},
 	{"as an RTSP server", "see that it is the camera's RTSP port, often 554, and that the camera still answers: restart it"},
 	{"refused|reached|resolved|does not answer|silent", "look at address, port, power and cable; ping it"},
-	{"nothing came|no more frames|ended|broke", "see whether it plays elsewhere: ffplay -rtsp_transport tcp ADDRESS, or VLC; if not, restart the camera; if so, look at network and cable"},
+	{"no picture came|not one frame|no more frames|ended|broke", "see whether it plays elsewhere: ffplay -rtsp_transport tcp ADDRESS, or VLC; if not, restart the camera; if so, look at network and cable"},
 	{"damaged JPEG|broke off", "look at network and cable between it and this device; set the camera to a smaller picture"},
 	{"", "see whether it plays elsewhere: ffplay ADDRESS, or VLC; look up the address of its stream in the camera's manual"},
 }

@@ -13,6 +13,7 @@ func TestCameraNext(t *testing.T) {
 		{"rtsp://silent.example/element", "open: rtsp://silent.example/element: no video stream: 401: the camera refuses the user or the password", "credentials.username"},
 		{"rtsp://h/404", "open: rtsp://h/404: no video stream: the server answers 503 to DESCRIBE", "busy or still starting"},
 		{"rtsp://h/", "open: rtsp://h/: no video stream: the server answers 453 Not Enough Bandwidth to SETUP", "who else looks at it"},
+		{"rtsp://h/", "open: rtsp://h/: no video stream: the server answers 454 Session Not Found to PLAY", "restart"},
 		{"rtsp://h/", "read: rtsp://h/: the stream has ended, or gives no more frames", "ffplay"},
 		{"rtsp://h/", "the server answers but offers no video", "this one has none"},
 		{"http://h/", "open: http://h/: the server answers 500 Internal Server Error", "restart the camera"},

@@ -2,6 +2,7 @@ package network
 
 import (
 	"compress/gzip"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"heron/camera"
+	"heron/camera/replay"
 )
 
 // A camera that is busy at times costs the pictures of that time: nothing is opened anew. One that has given none yet, or that wants another
@@ -136,5 +138,43 @@ func TestCertificatesThatDoNotDo(t *testing.T) {
 	defer srv.Close()
 	if _, err := open(t, camera.Options{Source: strings.Replace(srv.URL, "http:", "https:", 1)}); err == nil || !strings.Contains(err.Error(), "write http://") {
 		t.Error(err)
+	}
+}
+
+// A server may take one connection and not know what it sends, as FFmpeg's does: parts are read by the look at them. What the driver has to read is
+// opened without a look after the driver failed, and with one again after that.
+func TestServerOfOneConnection(t *testing.T) {
+	t.Parallel()
+	picture := grey(t, 64, 48, 90)
+	var parts atomic.Bool
+	var looks atomic.Int32
+	parts.Store(true)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		looks.Add(1)
+		w.Header().Set("Content-Type", "application/octet-stream")
+		if !parts.Load() {
+			_, _ = io.WriteString(w, "G@\x00\x10")
+			return
+		}
+		for range 2 {
+			_, _ = io.WriteString(w, "--ffmpeg\r\nContent-type: image/jpeg\r\n\r\n"+string(picture)+"\r\n")
+		}
+	}))
+	defer srv.Close()
+	var driven int
+	open := New(replay.Decode, func(context.Context, camera.Options) (camera.Device, error) { driven++; return nil, io.EOF })
+	d, err := open(t.Context(), camera.Options{Source: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Read(&camera.Frame{}); err != nil || driven > 0 || looks.Load() != 1 {
+		t.Errorf("%v, the driver was asked %d times, the server %d", err, driven, looks.Load())
+	}
+	d.Close()
+	parts.Store(false)
+	for i, want := range []int32{2, 2, 3, 3} {
+		if _, err := open(t.Context(), camera.Options{Source: srv.URL}); err == nil || driven != i+1 || looks.Load() != want {
+			t.Errorf("%d: %v, the driver was asked %d times, the server %d, want %d", i, err, driven, looks.Load(), want)
+		}
 	}
 }

@@ -27,7 +27,7 @@ func TestRTSPFailureIsExplained(t *testing.T) {
 		"SHA-256 last":               {"401 Unauthorized\r\n" + md5 + sha + "\r\n", sdp("H264"), login, "Digest with MD5 alone"},
 		"MD5 last":                   {"401 Unauthorized\r\n" + sha + md5 + "\r\n", sdp("H264"), login, login},
 		"SHA-256, and the driver in": {"401 Unauthorized\r\n" + sha + "\r\n", sdp("H264"), setup, setup},
-		"no DESCRIBE":                {"", "", "nothing came within 5s", "(DESCRIBE), or not in time"},
+		"no DESCRIBE":                {"", "", "no picture came within 5s", "(DESCRIBE), or not in time"},
 	} {
 		describes := 0
 		url := rtspServer(t, func(method string) []byte {

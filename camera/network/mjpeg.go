@@ -66,12 +66,21 @@ func (m *mjpeg) begin() error {
 		b, _, _ = strings.Cut(b, ";")
 		params = map[string]string{"boundary": strings.Trim(b, `" `)}
 	}
-	if !strings.HasPrefix(kind, "multipart/") {
+	m.in = bufio.NewReaderSize(m.resp.Body, 64<<10)
+	if !strings.HasPrefix(kind, "multipart/") && !m.untold(kind) {
 		return &otherTypeError{m.what, kind}
 	}
 	m.boundary = []byte(strings.TrimLeft(params["boundary"], "-"))
-	m.in = bufio.NewReaderSize(m.resp.Body, 64<<10)
 	return nil
+}
+
+// untold says whether a server that does not know the type of what it sends sends parts: FFmpeg's does so, and to one client only.
+func (m *mjpeg) untold(kind string) bool {
+	if kind != "" && kind != "application/octet-stream" {
+		return false
+	}
+	begin, _ := m.in.Peek(2) // what fails here fails for who reads on
+	return string(begin) == "--"
 }
 
 // Grab reads the next part. A part that is no picture is passed over.

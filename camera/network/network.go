@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"heron/camera"
@@ -32,7 +33,7 @@ const (
 // streams wait for their turn here, in order.
 func New(decode Decoder, next camera.Opener) camera.Opener {
 	next = inTurn(next)
-	streams := rtspOpener{next: next}
+	streams, web := rtspOpener{next: next}, httpOpener{decode: decode, next: next}
 	return func(ctx context.Context, o camera.Options) (camera.Device, error) {
 		scheme := camera.Scheme(o.Source)
 		rest, snapshot := strings.CutPrefix(o.Source, "snapshot+")
@@ -59,7 +60,7 @@ func New(decode Decoder, next camera.Opener) camera.Opener {
 		case snapshot:
 			return openSnapshot(ctx, o, newFetcher(l, u), decode), nil
 		case scheme == "http" || scheme == "https":
-			return openHTTP(ctx, o, l, u, decode, next)
+			return web.open(ctx, o, l, u)
 		}
 		return streams.open(ctx, o, l, u)
 	}
@@ -96,16 +97,30 @@ func withLogin(o camera.Options, l login, u *url.URL) camera.Options {
 	return o
 }
 
-// openHTTP looks at what comes: a JPEG stream is read here.
-func openHTTP(ctx context.Context, o camera.Options, l login, u *url.URL, decode Decoder, next camera.Opener) (camera.Device, error) {
+// httpOpener opens what comes over HTTP.
+type httpOpener struct {
+	decode Decoder
+	next   camera.Opener
+	direct sync.Map // source: the driver failed after a look at what comes; some servers take one connection, and the look was that
+}
+
+// open looks at what comes: a JPEG stream is read here.
+func (h *httpOpener) open(ctx context.Context, o camera.Options, l login, u *url.URL) (camera.Device, error) {
+	if _, direct := h.direct.LoadAndDelete(o.Source); direct {
+		return h.next(ctx, withLogin(o, l, u))
+	}
 	f := newFetcher(l, u)
-	s, err := openMJPEG(ctx, o, f, decode)
+	s, err := openMJPEG(ctx, o, f, h.decode)
 	var other *otherTypeError
 	switch {
 	case errors.As(err, &other) && strings.HasPrefix(other.contentType, "image/"):
 		return nil, fmt.Errorf("%s: what comes is one picture, not a stream: write snapshot+%s:// to have it fetched again and again", f.what, u.Scheme)
 	case errors.As(err, &other) && !strings.HasPrefix(other.contentType, "text/"):
-		return next(ctx, withLogin(o, l, u))
+		d, err := h.next(ctx, withLogin(o, l, u))
+		if err != nil {
+			h.direct.Store(o.Source, true)
+		}
+		return d, err
 	case err != nil:
 		return nil, err
 	}

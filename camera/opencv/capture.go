@@ -71,6 +71,8 @@ func (c *capture) failed(err error, took time.Duration) error {
 	case took < c.retry:
 		// OpenCV's V4L2 select() gives up on the signal that Go's scheduler sends (EINTR): not the camera's fault.
 		return fmt.Errorf("%s: no frame: %w", c.what, camera.ErrTemporary)
+	case c.seq == 0:
+		return fmt.Errorf("%s: it was opened, and not one frame came", c.what)
 	default:
 		return fmt.Errorf("%s: the stream has ended, or gives no more frames", c.what)
 	}

@@ -19,7 +19,7 @@ import (
 // diagnose finds out, after FFmpeg failed to open a stream, what it does not tell. The answer holds no part of the URL.
 func diagnose(ctx context.Context, o camera.Options, took time.Duration) string {
 	if patience := min(silence, o.OpenTimeout); took >= patience {
-		return fmt.Sprintf("nothing came within %v", patience)
+		return fmt.Sprintf("no picture came within %v", patience)
 	}
 	u, err := url.Parse(o.Source)
 	if err != nil || u.Hostname() == "" {
@@ -39,7 +39,7 @@ func diagnose(ctx context.Context, o camera.Options, took time.Duration) string 
 	if u.Scheme == "http" || u.Scheme == "https" {
 		return status(ctx, o.Source)
 	}
-	return "the server answers but gives no stream: look at user name, password and path"
+	return "the server answers, but gives no stream that can be read"
 }
 
 func because(err error) string {

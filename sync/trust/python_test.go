@@ -19,8 +19,11 @@ import (
 	"heron/sync/trust"
 )
 
-// python runs a script of testdata with python-tuf, the framework's reference implementation: PyPI tuf and securesystemslib[crypto].
-func python(t *testing.T, script string, args ...string) (string, error) {
+// python is an interpreter that has python-tuf, the framework's reference implementation: PyPI tuf and securesystemslib[crypto].
+type python string
+
+// havePython is looked for once a test: an interpreter takes half a second to find its modules.
+func havePython(t *testing.T) python {
 	t.Helper()
 	program := os.Getenv("HERON_TEST_PYTHON")
 	if program == "" {
@@ -29,9 +32,14 @@ func python(t *testing.T, script string, args ...string) (string, error) {
 	if out, err := exec.Command(program, "-c", "import tuf.ngclient, cryptography").CombinedOutput(); err != nil {
 		t.Skipf("no python-tuf (pip install tuf 'securesystemslib[crypto]', and HERON_TEST_PYTHON): %v %s", err, bytes.TrimSpace(out))
 	}
+	return python(program)
+}
+
+// run is a script of testdata, and its last words.
+func (p python) run(script string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, program, append([]string{filepath.Join("testdata", script)}, args...)...)
+	c := exec.CommandContext(ctx, string(p), append([]string{filepath.Join("testdata", script)}, args...)...)
 	var errs bytes.Buffer
 	c.Stderr = &errs
 	out, err := c.Output()
@@ -42,8 +50,10 @@ func python(t *testing.T, script string, args ...string) (string, error) {
 }
 
 func TestReadsARepositoryThatPythonWrote(t *testing.T) {
+	t.Parallel()
+	py := havePython(t)
 	for _, how := range []string{"", "later", "shared"} {
-		c := pythons(t, how)
+		c := py.writes(t, how)
 		info, err := c.Target(context.Background(), "bottles/1.4.2")
 		if err != nil {
 			t.Fatalf("%s: %v", how, err)
@@ -60,16 +70,16 @@ func TestReadsARepositoryThatPythonWrote(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
-	if _, err := pythons(t, "short").Target(context.Background(), "bottles/1.4.2"); !errors.Is(err, trust.ErrThreshold) {
+	if _, err := py.writes(t, "short").Target(context.Background(), "bottles/1.4.2"); !errors.Is(err, trust.ErrThreshold) {
 		t.Errorf("one signature of two: %v", err)
 	}
 }
 
-// pythons is a device at a repository that write_repo.py wrote.
-func pythons(t *testing.T, how string) *trust.Client {
+// writes is a device at a repository that write_repo.py wrote.
+func (p python) writes(t *testing.T, how string) *trust.Client {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := python(t, "write_repo.py", dir, how); err != nil {
+	if out, err := p.run("write_repo.py", dir, how); err != nil {
 		t.Fatal(out, err)
 	}
 	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
@@ -87,6 +97,8 @@ func pythons(t *testing.T, how string) *trust.Client {
 
 // Two keys of targets, both of which must sign; after each kind of rotation, a client that goes on and one that is new.
 func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
+	t.Parallel()
+	py := havePython(t)
 	want := map[string]string{"bottles/1.4.2": "first", "bottles/1.5.0+exp.1": "second", "cans/1": "third"}
 	r := published(t, filepath.Join(t.TempDir(), "repo"), want)
 	srv := httptest.NewServer(http.FileServer(http.Dir(r.Public())))
@@ -95,7 +107,7 @@ func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
 	known := t.TempDir()
 	reads := func(when, cache, name string) {
 		t.Helper()
-		path, err := python(t, "read_repo.py", srv.URL, first, cache, name)
+		path, err := py.run("read_repo.py", srv.URL, first, cache, name)
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -121,7 +133,7 @@ func TestPythonReadsARepositoryThatHeronWrote(t *testing.T) {
 	for name := range want {
 		reads("anew", t.TempDir(), name)
 	}
-	if _, err := python(t, "read_repo.py", srv.URL, first, t.TempDir(), "bottles/9"); err == nil {
+	if _, err := py.run("read_repo.py", srv.URL, first, t.TempDir(), "bottles/9"); err == nil {
 		t.Error("python found a target that nobody signed")
 	}
 }

@@ -108,9 +108,9 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 	case s.FrameAge > cam.Stall.Seconds():
 		add("camera-stale", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
 	case f.now.Sub(f.reopened[cam.Name]) < grace && f.relapses[cam.Name] >= relapses:
-		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s is opened anew again and again: %s", cam.Name, redactURL(s.LastError))
+		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s is opened anew again and again%s", cam.Name, after(": ", redactURL(s.LastError)))
 	case f.now.Sub(f.reopened[cam.Name]) < grace:
-		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew: %s", cam.Name, redactURL(s.LastError))
+		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew%s", cam.Name, after(": ", redactURL(s.LastError)))
 	}
 	for _, fact := range f.unfit[cam.Name] {
 		if s.FrameAge > cam.Stall.Seconds() { // of a picture from before
@@ -132,6 +132,14 @@ func (f facts) classified(camera string) bool {
 	})
 }
 
+// after is what is known, behind a mark; nothing where nothing is: a process that is new has no last error.
+func after(mark, text string) string {
+	if text == "" {
+		return ""
+	}
+	return mark + text
+}
+
 func assessVision(f facts) (out []reason) {
 	v := f.vision
 	for _, r := range v.Refusals {
@@ -142,7 +150,7 @@ func assessVision(f facts) (out []reason) {
 		out = append(out, reason{Code: "vision-crash-loop", Severity: "critical", NextStep: "heron-vision's own words are in the log (journalctl -u heron)",
 			Text: fmt.Sprintf("heron-vision keeps ending: %s; next try in %.0f s", v.LastReason, v.RetryIn.Seconds())})
 	case v.State != "running" && v.State != "ended" && v.State != "refused" && f.now.Sub(v.Since) > 3*time.Second:
-		out = append(out, reason{Code: "vision-not-running", Severity: "critical", NextStep: "wait, or see the log (journalctl -u heron)", Text: "heron-vision is " + v.State + "; " + v.LastReason})
+		out = append(out, reason{Code: "vision-not-running", Severity: "critical", NextStep: "wait, or see the log (journalctl -u heron)", Text: "heron-vision is " + v.State + after("; ", v.LastReason)})
 	case v.Restarts > 0 && f.now.Sub(v.LastAt) < grace:
 		out = append(out, reason{Code: "vision-replaced", Severity: "warning", Text: v.LastReason})
 	}
@@ -182,9 +190,9 @@ func assessUplink(f facts) []reason {
 	u := f.uplink
 	switch {
 	case u.State == "refused":
-		return []reason{{Code: "link-refused", Severity: "critical", Text: "the broker does not let us in: " + u.Reason, NextStep: "check uplink.credentials and the broker's access list"}}
+		return []reason{{Code: "link-refused", Severity: "critical", Text: "the broker does not let us in" + after(": ", u.Reason), NextStep: "check uplink.credentials and the broker's access list"}}
 	case u.State != "online" && f.now.Sub(u.Since) > grace:
-		return []reason{{Code: "link-down", Severity: "warning", Text: "no link to the broker: " + u.Reason, NextStep: "results are kept and sent later; check the network if this lasts"}}
+		return []reason{{Code: "link-down", Severity: "warning", Text: "no link to the broker" + after(": ", u.Reason), NextStep: "results are kept and sent later; check the network if this lasts"}}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func TestAssess(t *testing.T) {
 		codes  []string
 	}{
 		{"all is well", func(*facts) {}, stateOK, nil},
-		{"camera reopening", func(f *facts) { f.vision.Cameras[0].State, f.vision.Cameras[0].FrameAge = "reopening", 1 }, stateFailed, []string{"camera-failing"}},
+		{"camera reopening", func(f *facts) { f.vision.Cameras[0] = vision.CameraStats{Name: "front", State: "reopening", FrameAge: 1, LastError: "unplugged"} }, stateFailed, []string{"camera-failing"}},
 		{"camera opened anew", func(f *facts) { f.reopened = map[string]time.Time{"front": now.Add(-time.Second)} }, stateDegraded, []string{"camera-reopened"}},
 		{"camera comes and goes", func(f *facts) {
 			f.reopened, f.relapses = map[string]time.Time{"front": now.Add(-time.Second)}, map[string]int{"front": 3}
@@ -43,15 +43,16 @@ func TestAssess(t *testing.T) {
 			f.reopened, f.relapses = map[string]time.Time{"front": now.Add(-grace)}, map[string]int{"front": 3}
 		}, stateOK, nil},
 		{"facts of a picture from before", func(f *facts) {
-			f.unfit, f.vision.Cameras[0].State, f.vision.Cameras[0].FrameAge = map[string][]string{"front": {"frozen"}}, "reopening", 6
+			f.unfit, f.vision.Cameras[0] = map[string][]string{"front": {"frozen"}}, vision.CameraStats{Name: "front", State: "reopening", FrameAge: 6, LastError: "unplugged"}
 		}, stateFailed, []string{"camera-failing"}},
 		{"camera stale", func(f *facts) { f.vision.Cameras[0].FrameAge = 6 }, stateFailed, []string{"camera-stale"}},
 		{"covered", func(f *facts) { f.unfit = map[string][]string{"front": {"covered"}} }, stateDegraded, []string{"camera-covered"}},
 		{"crash loop", func(f *facts) { f.vision.State = "crash-loop" }, stateFailed, []string{"vision-crash-loop"}},
+		{"starting", func(f *facts) { f.vision.State, f.vision.Since = "starting", now.Add(-4*time.Second) }, stateFailed, []string{"vision-not-running"}},
 		{"just replaced", func(f *facts) { f.vision.Restarts, f.vision.LastAt = 1, now.Add(-time.Second) }, stateDegraded, []string{"vision-replaced"}},
 		{"replaced long ago", func(f *facts) { f.vision.Restarts, f.vision.LastAt = 1, now.Add(-time.Hour) }, stateOK, nil},
 		{"model refused", func(f *facts) { f.vision.Refusals = []vision.Refused{{Slot: "main", Reason: "digest"}} }, stateFailed, []string{"model-refused"}},
-		{"disk fails", func(f *facts) { f.outbox.State = "memory" }, stateDegraded, []string{"disk-failing"}},
+		{"disk fails", func(f *facts) { f.outbox.State, f.outbox.Reason = "memory", "no space" }, stateDegraded, []string{"disk-failing"}},
 		{"outbox damaged", func(f *facts) { f.outbox.Quarantined, f.damagedAt = 1, now.Add(-time.Minute) }, stateDegraded, []string{"outbox-damaged"}},
 		{"outbox damaged yesterday", func(f *facts) { f.outbox.Quarantined, f.damagedAt = 1, now.Add(-24*time.Hour) }, stateOK, nil},
 		{"full just now", func(f *facts) { f.outbox.Dropped, f.fullAt = map[string]uint64{"full": 3}, now.Add(-time.Minute) }, stateDegraded, []string{"outbox-full"}},
@@ -70,6 +71,9 @@ func TestAssess(t *testing.T) {
 			var codes []string
 			for _, r := range reasons {
 				codes = append(codes, r.Code)
+				if strings.HasSuffix(r.Text, ": ") || strings.HasSuffix(r.Text, "; ") {
+					t.Errorf("%s ends in the middle: %q", r.Code, r.Text)
+				}
 				if r.Text == "" && r.Code != "vision-replaced" {
 					t.Errorf("%s says nothing", r.Code)
 				}

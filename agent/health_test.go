@@ -34,7 +34,9 @@ func TestAssess(t *testing.T) {
 		codes  []string
 	}{
 		{"all is well", func(*facts) {}, stateOK, nil},
-		{"camera reopening", func(f *facts) { f.vision.Cameras[0] = vision.CameraStats{Name: "front", State: "reopening", FrameAge: 1, LastError: "unplugged"} }, stateFailed, []string{"camera-failing"}},
+		{"camera reopening", func(f *facts) {
+			f.vision.Cameras[0] = vision.CameraStats{Name: "front", State: "reopening", FrameAge: 1, LastError: "unplugged"}
+		}, stateFailed, []string{"camera-failing"}},
 		{"camera opened anew", func(f *facts) { f.reopened = map[string]time.Time{"front": now.Add(-time.Second)} }, stateDegraded, []string{"camera-reopened"}},
 		{"camera comes and goes", func(f *facts) {
 			f.reopened, f.relapses = map[string]time.Time{"front": now.Add(-time.Second)}, map[string]int{"front": 3}

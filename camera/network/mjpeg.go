@@ -236,7 +236,7 @@ func (m *mjpeg) Read(f *camera.Frame) error {
 
 func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decoder) error {
 	if kind := otherKind(data); kind != "" {
-		return fmt.Errorf("%s: what comes (%s, %d bytes) is no JPEG: %w", what, kind, len(data), camera.ErrTemporary)
+		return passing{fmt.Errorf("%s: what comes (%s, %d bytes) is no JPEG", what, kind, len(data))}
 	}
 	if e.brokeOff(data) {
 		return fmt.Errorf("%s: damaged JPEG of %d bytes (it broke off): %w", what, len(data), camera.ErrTemporary)
@@ -250,6 +250,11 @@ func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decod
 	}
 	return nil
 }
+
+// passing is an answer without a picture from a server that answers: the next one may have it, and nothing is opened anew.
+type passing struct{ error }
+
+func (passing) Is(target error) bool { return target == camera.ErrTemporary }
 
 // otherKind is what data that does not even begin like a JPEG looks like; empty: it does.
 func otherKind(data []byte) string {

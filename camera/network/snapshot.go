@@ -50,11 +50,6 @@ func (s *snapshot) Read(f *camera.Frame) error {
 	return err
 }
 
-// passing is an answer without a picture from a server that gives some: the next one may have it, and nothing is opened anew.
-type passing struct{ error }
-
-func (passing) Is(target error) bool { return target == camera.ErrTemporary }
-
 // passes marks what a server that has given pictures answers when it is busy.
 func (s *snapshot) passes(err error) error {
 	var status *statusError

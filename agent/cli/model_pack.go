@@ -20,6 +20,7 @@ import (
 	"heron/inference"
 	"heron/internal/atomicfile"
 	"heron/sync/models"
+	"heron/sync/repo"
 )
 
 // notesName is what `heron model init` leaves for its reader; it is no part of a bundle.
@@ -74,6 +75,9 @@ func (a *app) pack(ctx context.Context, dir string, f packFlags) error {
 	res := packed{Name: p.m.Name, Version: p.m.Version, Lacks: lacks(p.m), LeftOut: p.unknown}
 	if res.Published = len(res.Lacks) == 0; !res.Published && !f.development {
 		return fmt.Errorf("pack %s: a published bundle also needs %s in %s; write them, or pack it for trials with --development", dir, strings.Join(res.Lacks, ", "), manifestName)
+	}
+	if err := repo.CheckTarget(res.Name + "/" + res.Version); err != nil && !f.development {
+		return fmt.Errorf("pack %s: no repository takes it: %v; correct it, or pack it for trials with --development", dir, err)
 	}
 	if len(p.unknown) > 0 && !f.leaveOut {
 		return fmt.Errorf("pack %s: %s does not name %s; delete them, name them in files, or pack without them with --leave-out", dir, manifestName, strings.Join(p.unknown, ", "))

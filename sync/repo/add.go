@@ -77,13 +77,10 @@ func (r *Repo) Has(name string) (bool, error) {
 // delegation of its own. A version that exists is never replaced: the same bytes are nothing to do, others are refused. What is given beside
 // it, its manifest and patches to it, is signed in the same change.
 func (r *Repo) Add(file, name string, custom json.RawMessage, beside ...Item) (Result, error) {
-	if !isTarget(name, versionBytes) || isBeside(name) {
-		return Result{}, fmt.Errorf("target %q: it must be FAMILY/VERSION, such as bottles/1.4.2", name)
-	}
-	family, _, _ := strings.Cut(name, "/")
-	if err := checkFamily(family); err != nil {
+	if err := CheckTarget(name); err != nil {
 		return Result{}, err
 	}
+	family, _, _ := strings.Cut(name, "/")
 	for _, it := range beside {
 		if !isTarget(it.Name, besideBytes) || !strings.HasPrefix(it.Name, family+"/") || !isBeside(it.Name) {
 			return Result{}, fmt.Errorf("target %q: it cannot be signed beside %s", it.Name, name)

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"fmt"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -33,9 +32,24 @@ const (
 func checkFamily(name string) error {
 	switch {
 	case !isFamily(name):
-		return fmt.Errorf("family %q: lower case letters, digits, - and _ only, 64 at most", name)
+		return misuse("family %q: lower case letters, digits, - and _ only, 64 at most, the first no - and no _; it is the name in the bundle's manifest.json", name)
 	case name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP:
-		return fmt.Errorf("family %q: that is the name of a role", name)
+		return misuse("family %q: that is the name of a role; it is the name in the bundle's manifest.json", name)
+	}
+	return nil
+}
+
+// CheckTarget says what keeps FAMILY/VERSION, name and version of a bundle's manifest, from being a target.
+func CheckTarget(name string) error {
+	family, version, both := strings.Cut(name, "/")
+	if !both {
+		return misuse("target %q: it must be FAMILY/VERSION, such as bottles/1.4.2", name)
+	}
+	if err := checkFamily(family); err != nil {
+		return err
+	}
+	if !isTarget(name, versionBytes) || isBeside(name) {
+		return misuse("version %q of %s: letters, digits, . + - and _ only, %d at most, the first a letter or a digit", version, family, versionBytes)
 	}
 	return nil
 }
@@ -44,10 +58,14 @@ func checkFamily(name string) error {
 func NameOf(file string) (string, error) {
 	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".zst"), ".tar")
 	i := strings.LastIndex(base, "-")
-	if i < 1 || !isTarget(base[:i]+"/"+base[i+1:], versionBytes) {
-		return "", fmt.Errorf("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
+	if i < 1 {
+		return "", misuse("%s: the file name is not FAMILY-VERSION.tar.zst; name the target with --as FAMILY/VERSION", filepath.Base(file))
 	}
-	return base[:i] + "/" + base[i+1:], nil
+	name := base[:i] + "/" + base[i+1:]
+	if err := CheckTarget(name); err != nil {
+		return "", misuse("%s: the file name is not FAMILY-VERSION.tar.zst: %v; if the file is called wrong, name the target with --as", filepath.Base(file), err)
+	}
+	return name, nil
 }
 
 // CompareVersions orders versions as people do: numbers by their value, and 1.4.2-rc1 before 1.4.2.

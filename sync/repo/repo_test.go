@@ -103,6 +103,15 @@ func TestNamesThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %q, %v", file, got, err)
 		}
 	}
+	for name, says := range map[string]string{"Bottles/1": "name in the bundle's manifest.json", "targets/1": "a role", "-b/1": "the first", "bottles/1 0": `version "1 0" of bottles`,
+		"bottles/" + strings.Repeat("9", 65): "64 at most", "bottles": "FAMILY/VERSION", "mobilenet_0.25/1": "lower case"} {
+		if err := CheckTarget(name); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", name, err, says)
+		}
+	}
+	if _, err := NameOf("/x/Bottles-1.0.0.tar.zst"); err == nil || !strings.Contains(err.Error(), `family "Bottles"`) {
+		t.Errorf("a name that no --as helps: %v", err)
+	}
 }
 
 func TestDryRunWritesNothingAndAsksNothing(t *testing.T) {

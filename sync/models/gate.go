@@ -53,7 +53,7 @@ func (s *slot) notNow(w Wish) string {
 	s.m.mu.Unlock()
 	switch {
 	case held > 0:
-		return fmt.Sprintf("on hold for another %v", held.Round(time.Minute))
+		return fmt.Sprintf("on hold for another %v", (held + time.Minute - 1).Truncate(time.Minute)) // up: what is left is never 0s
 	case strings.HasPrefix(w.Who, "technician"):
 	case now.Before(w.NotBefore):
 		return "not before " + w.NotBefore.Format(time.RFC3339)

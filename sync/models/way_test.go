@@ -201,6 +201,10 @@ func TestRollbackHoldWindowAndActivity(t *testing.T) {
 		if !strings.Contains(s.Deferred, "on hold for another 2h") || s.Step != StepMetadata {
 			t.Errorf("%+v", s)
 		}
+		if err := d.Hold(20*time.Second, "bo"); err != nil { // the rest of a hold is not told as none
+			t.Fatal(err)
+		}
+		d.until("held for a moment", time.Minute, func(s SlotState) bool { return strings.Contains(s.Deferred, "on hold for another 1m") })
 		if err := d.Release("bo"); err != nil || d.Held() != 0 {
 			t.Error(err)
 		}

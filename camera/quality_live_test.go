@@ -18,25 +18,30 @@ func liveScenes() map[string]func() *film {
 		"much noise":                       yardFilm(film{w: w, h: h, fps: fps, sigma: 8}),
 		"hardly any noise, coarse JPEG":    yardFilm(film{w: 3 * w / 2, h: 3 * h / 2, fps: fps, sigma: 0.3, quality: 25}),
 		"hardly any noise, flicker, JPEG":  yardFilm(film{minutes: 5, w: 2 * w, h: 2 * h, fps: fps, sigma: 0.3, quality: 25, light: func(t float64) float64 { return 1 + 0.01*math.Sin(2*math.Pi*100.03*t) }}),
-		"hardly any noise, a walker, JPEG": yardFilm(film{minutes: 5, w: 2 * w, h: 2 * h, fps: fps, sigma: 0.3, quality: 25, over: walker}),
+		"hardly any noise, a walker, JPEG": yardFilm(film{minutes: 5, w: 2 * w, h: 2 * h, fps: fps, sigma: 0.3, quality: 25, over: walker()}),
 		"noise, JPEG":                      yardFilm(film{w: w, h: h, fps: fps, sigma: 2, quality: 60}),
 		"low light":                        yardFilm(film{w: w, h: h, fps: fps, sigma: 4, light: func(float64) float64 { return 0.35 }}),
 		"a day's light in half an hour":    yardFilm(film{w: w, h: h, fps: fps, sigma: 1.5, light: func(t float64) float64 { return 0.75 - 0.35*math.Cos(t/1800*2*math.Pi) }}),
 		"mains flicker":                    yardFilm(film{w: w, h: h, fps: fps, sigma: 1, light: func(t float64) float64 { return 1 + 0.03*math.Sin(2*math.Pi*100.03*t) }}),
 		"lamps go off and on":              yardFilm(film{w: w, h: h, fps: fps, sigma: 2, light: func(t float64) float64 { return 1 - 0.4*float64(int(t/200)%2) }}),
 		"soft shapes":                      func() *film { m := &film{w: w, h: h, fps: fps, sigma: 1.5}; return m.ready(2, hills) },
-		"somebody walks about":             yardFilm(film{w: w, h: h, fps: fps, sigma: 2, over: walker}),
+		"somebody walks about":             yardFilm(film{w: w, h: h, fps: fps, sigma: 2, over: walker()}),
 		"somebody stands there for hours":  yardFilm(film{w: w, h: h, fps: fps, sigma: 2, over: stander}),
 	}
 }
 
 // walker crosses the picture every 20 seconds, in 4.
-func walker(t float64, x, y int) int {
-	at := int(math.Mod(t, 20)*20) - 8
-	if x > at && x < at+14 && y > 8 {
-		return 30
+func walker() func(t float64, x, y int) int {
+	last, at := -1.0, 0
+	return func(t float64, x, y int) int {
+		if t != last { // once a frame, not for each of its points
+			last, at = t, int(math.Mod(t, 20)*20)-8
+		}
+		if x > at && x < at+14 && y > 8 {
+			return 30
+		}
+		return -1
 	}
-	return -1
 }
 
 // stander comes after three minutes and hides a quarter.

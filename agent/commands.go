@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"heron/agent/diag"
+	"heron/agent/status"
 	"heron/internal/fetch"
 	"heron/sync/command"
 	"heron/vision"
@@ -177,11 +178,20 @@ func (a *Agent) cameraTest(ctx context.Context, args json.RawMessage, _ func(str
 		if c.Name == in.Camera {
 			p, err := a.vision.Snapshot(ctx, in.Camera, vision.SnapshotOptions{MaxWidth: 320})
 			out := map[string]any{"state": c.State, "fps": c.FPS, "width": c.Width, "height": c.Height, "facts": c.Facts, "frame_age_s": c.FrameAgeS, "last_error": c.LastError, "picture": err == nil, "picture_bytes": len(p.JPEG)}
-			if c.State != "running" || err != nil {
-				return out, command.Error{Code: "camera", Message: fmt.Sprintf("camera %s is %s: %s", c.Name, c.State, c.LastError)}
-			}
-			return out, nil
+			return out, cameraVerdict(c, err)
 		}
 	}
 	return nil, command.Error{Code: "args", Message: fmt.Sprintf("there is no camera %q", in.Camera)}
+}
+
+// cameraVerdict is what is wrong with a camera; err is why there was no picture of it. A camera can run and give none: while heron-vision
+// is replaced, for one.
+func cameraVerdict(c status.Camera, err error) error {
+	switch {
+	case c.State != "running":
+		return command.Error{Code: "camera", Message: fmt.Sprintf("camera %s is %s: %s", c.Name, c.State, c.LastError)}
+	case err != nil:
+		return command.Error{Code: "camera", Message: fmt.Sprintf("camera %s is running, and gave no picture: %v", c.Name, err)}
+	}
+	return nil
 }

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"heron/agent/status"
 	"heron/sync/fleet"
 )
 
@@ -53,5 +55,27 @@ func TestAccessListsGrantWhatADeviceSubscribesToAndSays(t *testing.T) {
 	}
 	for _, topic := range a.adapters.now.Topics {
 		granted("write", topic)
+	}
+}
+
+// A test of a camera that fails says why, also where the camera itself is well.
+func TestWhatIsWrongWithACamera(t *testing.T) {
+	killed := errors.New("heron-vision was killed by signal 9")
+	for name, c := range map[string]struct {
+		state, last string
+		err         error
+		want        string
+	}{
+		"well":                         {"running", "", nil, ""},
+		"its process is being changed": {"running", "", killed, "camera front is running, and gave no picture: heron-vision was killed by signal 9"},
+		"gone":                         {"waiting", "no such device", killed, "camera front is waiting: no such device"},
+	} {
+		got := ""
+		if err := cameraVerdict(status.Camera{Name: "front", State: c.state, LastError: c.last}, c.err); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

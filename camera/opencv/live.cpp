@@ -22,3 +22,20 @@ extern "C" int avcodec_open2(void *decoder, const void *codec, void **options) {
 	}
 	return open ? open(decoder, codec, options) : -ENOSYS;
 }
+
+// OpenCV 4.6 goes on with the size that a stream had when it was opened: after a change its pictures are torn, or stand still. So the size of what
+// the decoder gave is noted, by the same way.
+static thread_local int width, height;
+
+extern "C" int avcodec_receive_frame(void *decoder, void *frame) {
+	static auto receive = reinterpret_cast<int (*)(void *, void *)>(dlsym(RTLD_NEXT, "avcodec_receive_frame"));
+	static auto size = reinterpret_cast<int (*)(void *, const char *, int, int *, int *)>(dlsym(RTLD_NEXT, "av_opt_get_image_size"));
+	const int got = receive ? receive(decoder, frame) : -ENOSYS;
+	if (got == 0 && size && size(decoder, "video_size", 0, &width, &height) < 0)
+		width = height = 0;
+	return got;
+}
+
+// heron_decoded is the size of the last picture that this thread decoded, width << 16 | height; 0: it is not known.
+extern "C" unsigned heron_decoded(void) { return unsigned(width) << 16 | unsigned(height & 0xffff); }
+extern "C" void heron_forget_decoded(void) { width = height = 0; }

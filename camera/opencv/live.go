@@ -5,6 +5,8 @@ package opencv
 // void heron_decoder_threads(int n);
 // void heron_forget_said(void);
 // const char *heron_said(void);
+// unsigned heron_decoded(void);
+// void heron_forget_decoded(void);
 import "C"
 
 import (
@@ -30,6 +32,7 @@ type live struct {
 	began  time.Duration        // … and the stream's this
 	judged bool
 	before time.Duration // the stream's time until it was opened anew
+	size   uint          // of the decoder's pictures, as heron_decoded tells it
 }
 
 // judgedBy is how many frames tell a stream's cost.
@@ -49,6 +52,9 @@ func (l *live) Read(f *camera.Frame) error {
 	if err := l.capture.Read(f); err != nil {
 		return err
 	}
+	if err := l.resized(uint(C.heron_decoded())); err != nil {
+		return err
+	}
 	f.Device += l.before
 	if l.judged {
 		return nil
@@ -65,6 +71,18 @@ func (l *live) Read(f *camera.Frame) error {
 		return l.reopen(n)
 	}
 	return nil
+}
+
+// resized ends a stream whose pictures have another size than it began with: it has to be opened anew. A source is read by one thread alone.
+func (l *live) resized(now uint) error {
+	if now == 0 || now == l.size {
+		return nil
+	}
+	was := l.size
+	if l.size = now; was == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: its picture changes from %d×%d to %d×%d", l.what, was>>16, was&0xffff, now>>16, now&0xffff)
 }
 
 func (l *live) reopen(cores int) error {
@@ -94,6 +112,7 @@ func openFor(cores int, url string, o camera.Options) (*gocv.VideoCapture, error
 	C.heron_decoder_threads(C.int(cores))
 	defer C.heron_decoder_threads(0)
 	C.heron_forget_said()
+	C.heron_forget_decoded()
 	vc, err := openFFmpeg(url, o)
 	if err != nil {
 		return nil, errors.New(refused(C.GoString(C.heron_said())))

@@ -27,6 +27,8 @@ type rtspServer struct {
 	auth   string // the Authorization header it wants; empty: none
 	setup  string // the status of its answer to SETUP; empty: it agrees
 	mute   bool   // it takes PLAY and sends nothing
+	goesOn bool   // a connection begins where the one before was cut
+	at     int    // … which is this frame
 	mu     sync.Mutex
 	conns  []net.Conn
 	plays  int          // connections that were played to
@@ -122,10 +124,15 @@ func (s *rtspServer) play(c net.Conn) {
 	}
 	tick := time.NewTicker(40 * time.Millisecond)
 	defer tick.Stop()
-	for i := 0; s.most == 0 || i < s.most; i++ {
+	i := 0
+	if s.goesOn {
+		i = s.at
+	}
+	for ; s.most == 0 || i < s.most; i++ {
 		packets := pack(s.frames[i%len(s.frames)], uint32(i*3600), &seq)
 		s.mu.Lock()
 		*sent = append(*sent, time.Now())
+		s.at = i
 		s.mu.Unlock()
 		if _, err := c.Write(packets); err != nil {
 			return
@@ -254,4 +261,31 @@ func TestRTSPSilenceEndsTheOpening(t *testing.T) {
 		t.Errorf("it took %v: %v", took, err)
 	}
 	t.Logf("%v: %v", took, err)
+}
+
+// V5: a stream that goes on in another size is opened anew. OpenCV would go on with the old one: pictures are torn when it shrinks, and stand still
+// when it grows.
+func TestFault_V5_StreamChangesItsSize(t *testing.T) {
+	t.Parallel()
+	s := &rtspServer{h264: true, goesOn: true}
+	sizes := [][2]int{{320, 240}, {160, 128}, {640, 480}}
+	for i := range 90 {
+		s.frames = append(s.frames, greyH264(sizes[i/30][0], sizes[i/30][1], 1, i, luma(i)))
+	}
+	src, ctx := source(t, camera.Options{Source: s.start(t)})
+	seen := map[[2]int]bool{}
+	for len(seen) < len(sizes) {
+		f := next(t, src, ctx)
+		seen[[2]int{f.Width, f.Height}] = true
+		middle := f.Pix[f.Stride*f.Height/2+3*(f.Width/2):][:3]
+		for _, at := range []int{0, 3 * (f.Width - 1), f.Stride * (f.Height - 1), f.Stride*(f.Height-1) + 3*(f.Width-1)} {
+			if d := int(f.Pix[at]) - int(middle[0]); d < -4 || d > 4 {
+				t.Fatalf("%d×%d: torn: %v and %v", f.Width, f.Height, f.Pix[at:at+3], middle)
+			}
+		}
+		src.Release(f)
+	}
+	if st := src.Stats(); st.Reopened < 2 || !strings.Contains(st.LastError, "its picture changes from ") || strings.Contains(st.LastError, "geheim") {
+		t.Errorf("%+v", st)
+	}
 }

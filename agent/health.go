@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -104,11 +105,11 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 	case s.State == "ended":
 		return nil, true
 	case s.State == "reopening" || s.State == "opening" && s.Errors > 0:
-		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: %s", cam.Name, redactURL(s.LastError))
+		add("camera-failing", "critical", nextForCamera(cam, s.LastError), "camera %s: %s", cam.Name, redactURL(s.LastError))
 	case s.FrameAge > cam.Stall.Seconds():
 		add("camera-stale", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
 	case f.now.Sub(f.reopened[cam.Name]) < grace && f.relapses[cam.Name] >= relapses:
-		add("camera-failing", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s is opened anew again and again%s", cam.Name, after(": ", redactURL(s.LastError)))
+		add("camera-failing", "critical", nextForCamera(cam, s.LastError), "camera %s is opened anew again and again%s", cam.Name, after(": ", redactURL(s.LastError)))
 	case f.now.Sub(f.reopened[cam.Name]) < grace:
 		add("camera-reopened", "warning", "if this comes back, check its cable, power and address", "camera %s was opened anew%s", cam.Name, after(": ", redactURL(s.LastError)))
 	}
@@ -123,6 +124,16 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 		return reasons, false
 	}
 	return reasons, s.State == "running" && s.FrameAge >= 0 && s.FrameAge <= cam.Stall.Seconds()
+}
+
+// answered are the words of a network camera that is there and refuses: its cable and power are not at fault.
+var answered = regexp.MustCompile(`\b40[134]: |the (server|camera) answers|what comes|certificate|login|sends on`)
+
+func nextForCamera(cam Camera, said string) string {
+	if answered.MatchString(said) {
+		return "it answers, so cable and power are good; heron camera test " + cam.Name + " says what to do"
+	}
+	return "check its cable, power and address: " + redactSource(cam.Source)
 }
 
 // classified says whether a loaded model looks at this camera.

@@ -16,7 +16,7 @@ import (
 // TestRepositoryPage runs the commands of docs/operations/repository.md as they stand: the ceremony, two versions of a model, two people
 // who must both sign, and every key exchanged.
 func TestRepositoryPage(t *testing.T) {
-	slow(t)
+	notShort(t)
 	page, err := os.ReadFile("../../docs/operations/repository.md")
 	must(t, err)
 	dir := t.TempDir()

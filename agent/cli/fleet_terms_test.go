@@ -53,13 +53,18 @@ func TestPushSaysNone(t *testing.T) {
 
 // What a device waits for is said once, wherever the lines go: a target that is in no repository would else be pending without a word.
 func TestPushSaysWhatDevicesWaitFor(t *testing.T) {
-	var out bytes.Buffer
-	v := newRolloutView(&app{out: &out}, "acme")
+	var out, errOut bytes.Buffer
+	v := newRolloutView(&app{out: &out, errOut: &errOut}, "acme")
 	r := fleet.Rollout{Slot: "main", Target: "b/9", State: fleet.Running, Plan: fleet.Plan{Percent: []float64{100}}, At: fleet.Position{Rev: 3, FirstRev: 3}}
 	slot := message.ReportedSlot{Slot: "main", Source: "group", Target: "b/9", Step: message.StepOffered, Error: "not in the repository: target \"b/9\""}
 	var herd []fleet.Device
 	for _, id := range []string{"dev-1", "dev-2"} {
 		herd = append(herd, fleet.Device{Group: "acme", ID: id, State: &message.State{Status: "online"}, Reported: &message.Reported{GroupRev: 3, Slots: []message.ReportedSlot{slot}}})
+	}
+	v.show(r, nil)
+	v.show(r, nil)
+	if n := strings.Count(errOut.String(), "no device of group acme has ever said anything"); n != 1 {
+		t.Errorf("a group that nobody is in: told %d times", n)
 	}
 	v.show(r, herd)
 	v.show(r, herd)

@@ -65,6 +65,9 @@ func (v *rolloutView) decisions(r fleet.Rollout) {
 // waits prints what selected devices wait for, each reason once: nothing else would say that a target is not in the repository.
 func (v *rolloutView) waits(r fleet.Rollout, devices []fleet.Device) {
 	const most = 20
+	if r.Counts.Devices == 0 && v.last == "" && !v.a.json {
+		fmt.Fprintln(v.a.errOut, "heron: no device of group", v.group, "has ever said anything here; heron fleet ls lists those that have")
+	}
 	for _, d := range devices {
 		f := r.Fate(d)
 		if d.Group != v.group || f.Outcome != fleet.Pending || f.Detail == "" || v.held[f.Detail] || len(v.held) >= most || v.a.json {

@@ -127,7 +127,7 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 }
 
 // answered are the words of a network camera that is there and refuses: its cable and power are not at fault.
-var answered = regexp.MustCompile(`\b40[134]: |the (server|camera) answers|what comes|certificate|login|sends on`)
+var answered = regexp.MustCompile(`\b40[134]: |the (server|camera) answers|what comes|certificate|login|sends on|picture changes`)
 
 func nextForCamera(cam Camera, said string) string {
 	if answered.MatchString(said) {

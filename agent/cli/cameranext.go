@@ -43,6 +43,7 @@ var networkHints = []hint{
 	{"offers no video", "look up the address of its video stream in the camera's manual: this one has none"},
 	{"offers", "choose H.264 in the camera's video settings"},
 	{"image/png", "set the camera to JPEG, or ask it for .jpg"},
+	{"picture changes from", "nothing, if its size was just set; if it comes back, set the camera to one fixed size (no adaptive or corridor mode)"},
 	{"what comes", "open the address in a browser: something else comes than pictures, such as a page or an error; look up the address of the stream or picture in the camera's manual"},
 	{"DESCRIBE", "restart the camera, or look at what feeds its server: the server runs, and the stream behind it does not"},
 	{"closed the connection", "look at scheme and port: http and https, rtsp and rtsps have ports of their own"},

@@ -16,6 +16,7 @@ func TestCameraNext(t *testing.T) {
 		{"rtsp://h/", "open: rtsp://h/: no video stream: the server answers 454 Session Not Found to PLAY", "restart"},
 		{"rtsp://h/", "read: rtsp://h/: the stream has ended, or gives no more frames", "ffplay"},
 		{"rtsp://h/", "the server answers but offers no video", "this one has none"},
+		{"rtsp://h/", "read: rtsp://h/: its picture changes from 640×480 to 320×240", "fixed size"},
 		{"http://h/", "open: http://h/: the server answers 500 Internal Server Error", "restart the camera"},
 		{"http://h/", "open: http://h/: the server answers 403 Forbidden", "this user"},
 		{"http://h/", "open: http://h/: what comes (text/html) is no video stream", "in a browser"},

@@ -245,7 +245,10 @@ func (m *Manager) insist(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		other := (*TakenOverError)(nil)
-		if err = m.mine(ctx); !errors.As(err, &other) {
+		if err = m.mine(ctx); err == nil {
+			return m.write(ctx) // ours counts for whoever saw both; what the broker keeps may be the other's, if that came last
+		}
+		if !errors.As(err, &other) {
 			return err
 		}
 		m.doc.Seq = other.Doc.Seq + overrule

@@ -18,7 +18,7 @@ import (
 
 // diagnose finds out, after FFmpeg failed to open a stream, what it does not tell. The answer holds no part of the URL.
 func diagnose(ctx context.Context, o camera.Options, took time.Duration) string {
-	if patience := min(silence, o.OpenTimeout); took >= patience {
+	if patience := min(silence(o), o.OpenTimeout); took >= patience {
 		return fmt.Sprintf("no picture came within %v", patience)
 	}
 	u, err := url.Parse(o.Source)

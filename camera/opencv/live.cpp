@@ -23,6 +23,25 @@ extern "C" int avcodec_open2(void *decoder, const void *codec, void **options) {
 	return open ? open(decoder, codec, options) : -ENOSYS;
 }
 
+// How long a server may send nothing at all is FFmpeg's matter, while a stream is opened and after: a camera that is mute would else keep the others
+// out for the whole of its OpenTimeout. It is each stream's own, so OPENCV_FFMPEG_CAPTURE_OPTIONS does not do; what is said there counts more.
+static thread_local long long silence; // in µs, of the streams that this thread opens; 0 is as OpenCV wants
+
+extern "C" void heron_silence(long long us) { silence = us; }
+
+extern "C" int avformat_open_input(void **stream, const char *url, const void *format, void **options) {
+	static auto open = reinterpret_cast<int (*)(void **, const char *, const void *, void **)>(dlsym(RTLD_NEXT, "avformat_open_input"));
+	static auto set = reinterpret_cast<int (*)(void **, const char *, const char *, int)>(dlsym(RTLD_NEXT, "av_dict_set"));
+	static auto version = reinterpret_cast<unsigned (*)(void)>(dlsym(RTLD_NEXT, "avformat_version"));
+	if (silence > 0 && options && set && version) {
+		char us[24];
+		std::snprintf(us, sizeof us, "%lld", silence);
+		const bool renamed = version() >> 16 >= 59; // before, the new name had FFmpeg wait for a caller
+		set(options, renamed ? "timeout" : "stimeout", us, 16); // AV_DICT_DONT_OVERWRITE
+	}
+	return open ? open(stream, url, format, options) : -ENOSYS;
+}
+
 // OpenCV 4.6 goes on with the size that a stream had when it was opened: after a change its pictures are torn, or stand still. So the size of what
 // the decoder gave is noted, by the same way.
 static thread_local int width, height;

@@ -5,6 +5,7 @@ package opencv
 // void heron_decoder_threads(int n);
 // void heron_forget_said(void);
 // const char *heron_said(void);
+// void heron_silence(long long us);
 // unsigned heron_decoded(void);
 // void heron_forget_decoded(void);
 import "C"
@@ -104,6 +105,9 @@ func cores(used, piece time.Duration, most int) int {
 	return int(min(1+2*used/piece, time.Duration(most)))
 }
 
+// silence is how long a stream may send nothing at all, also while it is opened: as long as a reading may take, and not less than readTimeout.
+func silence(o camera.Options) time.Duration { return max(readTimeout, o.ReadTimeout) }
+
 // openFor opens a stream to be decoded by so many cores. An error is what the server refused, empty where FFmpeg does not tell: GoCV's is not
 // passed on because it quotes the URL with its password.
 func openFor(cores int, url string, o camera.Options) (*gocv.VideoCapture, error) {
@@ -111,6 +115,8 @@ func openFor(cores int, url string, o camera.Options) (*gocv.VideoCapture, error
 	defer runtime.UnlockOSThread()
 	C.heron_decoder_threads(C.int(cores))
 	defer C.heron_decoder_threads(0)
+	C.heron_silence(C.longlong(silence(o).Microseconds()))
+	defer C.heron_silence(0)
 	C.heron_forget_said()
 	C.heron_forget_decoded()
 	vc, err := openFFmpeg(url, o)

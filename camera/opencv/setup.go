@@ -3,7 +3,6 @@
 package opencv
 
 // void heron_quieten(void);
-// unsigned heron_avformat(void);
 import "C"
 
 import (
@@ -26,7 +25,7 @@ var setUp = sync.OnceFunc(func() {
 	C.heron_quieten()
 	for key, value := range map[string]string{
 		"OPENCV_FFMPEG_LOGLEVEL":            "-8", // AV_LOG_QUIET
-		"OPENCV_FFMPEG_CAPTURE_OPTIONS":     captureOptions(uint(C.heron_avformat())),
+		"OPENCV_FFMPEG_CAPTURE_OPTIONS":     "rtsp_flags;prefer_tcp",
 		"OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": strconv.Itoa(int(math.Ceil(v4l2Timeout.Seconds()))),
 	} {
 		if os.Getenv(key) == "" {

@@ -32,9 +32,3 @@ extern "C" void av_log_set_callback(logger next) {
 
 extern "C" void heron_forget_said(void) { said[0] = 0; }
 extern "C" const char *heron_said(void) { return said; }
-
-// heron_avformat is the major version of FFmpeg's libavformat that is linked; 0: none is.
-extern "C" unsigned heron_avformat(void) {
-	auto version = reinterpret_cast<unsigned (*)(void)>(dlsym(RTLD_DEFAULT, "avformat_version"));
-	return version ? version() >> 16 : 0;
-}

@@ -19,15 +19,3 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
-
-// The new name had FFmpeg before 5.0 wait for somebody to call.
-func TestCaptureOptions(t *testing.T) {
-	t.Parallel()
-	for major, want := range map[uint]string{
-		0: "rtsp_flags;prefer_tcp", 58: "rtsp_flags;prefer_tcp|stimeout;5000000", 59: "rtsp_flags;prefer_tcp|timeout;5000000", 61: "rtsp_flags;prefer_tcp|timeout;5000000",
-	} {
-		if got := captureOptions(major); got != want {
-			t.Errorf("%d: %q, want %q", major, got, want)
-		}
-	}
-}

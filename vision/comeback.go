@@ -37,8 +37,8 @@ func (s *session) tryEngines(ctx context.Context, now time.Time) {
 				s.trial.done <- nil
 				continue
 			}
+			slot.Engines, slot.Known = []string{d.Engine}, d.known
 			go func(t *trial, slot SlotConfig) {
-				slot.Engines = []string{t.engine}
 				_, err := Try(ctx, c.cfg, slot)
 				t.done <- err
 			}(s.trial, slot)

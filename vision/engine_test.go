@@ -199,6 +199,34 @@ func TestFault_A_EngineFallsBackAndReturns(t *testing.T) {
 	}
 }
 
+// M3: a stick that goes on answering rubbish stays out of use though no golden picture is there to judge it by: it has to answer as it did. One that is
+// in order again comes back by itself, and so does one that was plugged in.
+func TestFault_M3_RubbishStaysOutWithoutGoldenPictures(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	e := onStick(t, p, 100*time.Millisecond)
+	e.engine("stick")
+	p.does("rubbish")
+	e.engine("scripted")
+	tried := func(s vision.ClientStats) bool {
+		return len(s.Standby) == 1 && s.Standby[0].Code == inference.CodeGolden
+	}
+	s := e.until("a trial that failed", tried)
+	for began := time.Now(); time.Since(began) < 2*time.Second && s.Returns == 0; s = e.Stats() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if s.Returns != 0 || !tried(s) || !strings.Contains(s.Standby[0].Reason, "answers otherwise than when it was started") {
+		t.Errorf("stats %+v", s)
+	}
+	p.does("ok")
+	e.engine("stick")
+	p.does("rubbish")
+	e.engine("scripted")
+	p.plug() // another one, perhaps
+	e.engine("stick")
+	e.wrongs(false)
+}
+
 // wrongs counts answers that nobody should have got: none while the engine only fails, a second's worth at most while it answers rubbish.
 func (e *eyes) wrongs(none bool) {
 	e.t.Helper()

@@ -20,7 +20,8 @@ type Standby struct {
 	Since    time.Time     `json:"since"`
 	RetryIn  time.Duration `json:"retry_in"` // until it is tried again by itself; 0 while it is being tried; −1: only when something is plugged in
 	retryAt  time.Time
-	wait     time.Duration // between tries; doubling
+	wait     time.Duration    // between tries; doubling
+	known    *inference.Known // what it answered while it worked here; nil: not known
 }
 
 // course is the engines of one slot: the order wanted, the one in use, and those before it that are not usable. Client.mu guards it.
@@ -148,7 +149,8 @@ func (p *course) lose(slot, engine, code, reason string, now time.Time, retry ti
 // plugged makes every engine that may have come back due, but for those that flap.
 func (p *course) plugged(now time.Time) {
 	for i := range p.standby {
-		if s := &p.standby[i]; s.mayReturn() && p.short[s.Engine] < freeShort {
+		s := &p.standby[i]
+		if s.known = nil; s.mayReturn() && p.short[s.Engine] < freeShort { // another one may be there now
 			s.retryAt = now.Add(plugSettle)
 		}
 	}
@@ -232,6 +234,7 @@ func (c *Client) loseEngine(l *loss, now time.Time) bool {
 	if p == nil || !p.lose(slot, engine, l.cause, l.reason, now, c.cfg.EngineRetry) {
 		return false
 	}
+	p.find(engine).known = l.known
 	c.stats.Fallbacks++
 	return true
 }

@@ -17,7 +17,8 @@ const (
 	maxText  = 1024 // bytes of a text for people
 	maxTop   = 100  // scores of an observation
 	maxFacts = 32
-	maxList  = 256 // cameras, slots, engines in one message
+	maxKnown = 1 << 15 // values of an engine's answer; of a longer one nothing is told
+	maxList  = 256     // cameras, slots, engines in one message
 )
 
 func okName(s string) bool {
@@ -139,8 +140,8 @@ func (m *Shadow) check() error {
 }
 
 func (e *engineLost) check() error {
-	if !okNames(e.Slot, e.Engine) {
-		return badf("a lost engine is named in no plain text")
+	if !okNames(e.Slot, e.Engine) || e.Known != nil && (!okName(e.Known.Digest) || len(e.Known.Values) > maxKnown) {
+		return badf("a lost engine is named in no plain text, or its answer is too long")
 	}
 	e.Reason = cleanText(e.Reason)
 	return nil

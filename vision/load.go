@@ -126,6 +126,7 @@ func (s *server) judge(ctx context.Context, c SlotConfig, b *inference.Bundle, m
 	if !accelerated(m) {
 		return nil
 	}
+	m.Expect(c.Known)
 	return m.SelfTest(ctx) // the answer that later ones are compared with
 }
 

@@ -3,6 +3,8 @@ package vision
 import (
 	"fmt"
 	"time"
+
+	"heron/inference"
 )
 
 // Causes of a loss: why a heron-vision process was given up and replaced.
@@ -24,14 +26,15 @@ const (
 // loss is the end of a process that should have gone on.
 type loss struct {
 	cause, reason string
-	slot          string // whose model is to blame; empty: none in particular
-	loading       bool   // … while it was being loaded
-	camera        string // which camera is to blame
-	engine        string // which engine of slot was in use, as its order has it; empty: none is to blame
-	suspect       string // slot whose accelerator may have done it, where nothing is known; empty: none
-	planned       bool   // nothing failed
-	candidate     string // slot whose candidate is to blame
-	outside       bool   // somebody outside killed it
+	slot          string           // whose model is to blame; empty: none in particular
+	loading       bool             // … while it was being loaded
+	camera        string           // which camera is to blame
+	engine        string           // which engine of slot was in use, as its order has it; empty: none is to blame
+	suspect       string           // slot whose accelerator may have done it, where nothing is known; empty: none
+	planned       bool             // nothing failed
+	candidate     string           // slot whose candidate is to blame
+	outside       bool             // somebody outside killed it
+	known         *inference.Known // what the engine answered while it worked; nil: not known
 	at            time.Time
 }
 

@@ -57,6 +57,8 @@ type SlotConfig struct {
 	Threads       int      `json:"threads"`                  // 0: the engine's choice
 	EnforceBudget bool     `json:"enforce_budget,omitempty"` // a model over its manifest's budget is refused; else it is only logged
 	Spin          bool     `json:"spin"`                     // let the engine's threads wait busily: faster, and a core is never free
+
+	Known *inference.Known `json:"known,omitempty"` // what an accelerator has to answer, from when it worked
 }
 
 // Config is all that heron-vision is told at start; a change of it is a new process.

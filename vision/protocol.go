@@ -1,6 +1,10 @@
 package vision
 
-import "time"
+import (
+	"time"
+
+	"heron/inference"
+)
 
 // The protocol on the socket between heron and heron-vision. Both come from one release, so the version must match exactly
 // and a message of an unknown kind is damage, never the future: the connection is closed.
@@ -112,6 +116,8 @@ type engineLost struct {
 	Slot   string `json:"slot"`
 	Engine string `json:"engine"` // as in loading.Engines
 	Reason string `json:"reason"`
+
+	Known *inference.Known `json:"known,omitempty"` // what it answered before
 }
 
 // stage asks for a candidate beside the live model of a slot; staged answers it.

@@ -144,7 +144,7 @@ func (s *session) lostReader(err error, failures int) *loss {
 	case s.ended:
 		return nil
 	case errors.As(err, &lost):
-		return &loss{cause: CauseEngine, slot: lost.Slot, engine: lost.Engine, reason: fmt.Sprintf("engine %s of slot %s failed: %s", lost.Engine, lost.Slot, lost.Reason)}
+		return &loss{cause: CauseEngine, slot: lost.Slot, engine: lost.Engine, known: lost.Known, reason: fmt.Sprintf("engine %s of slot %s failed: %s", lost.Engine, lost.Slot, lost.Reason)}
 	case errors.As(err, &bad):
 		return &loss{cause: CauseProtocol, reason: s.name() + " broke the protocol: " + bad.what}
 	}

@@ -53,6 +53,10 @@ func (s *server) steady(ctx context.Context, sl *slot, m *model, why string) boo
 	case why == "":
 		why = err.Error()
 	}
-	s.say(kindEngineLost, engineLost{Slot: sl.cfg.Slot, Engine: m.Spec().Choice(), Reason: cleanText(why)})
+	known := m.Known()
+	if known != nil && len(known.Values) > maxKnown {
+		known = nil
+	}
+	s.say(kindEngineLost, engineLost{Slot: sl.cfg.Slot, Engine: m.Spec().Choice(), Reason: cleanText(why), Known: known})
 	return false
 }

@@ -45,7 +45,7 @@ func TestMessagesArriveAsTheyWereSent(t *testing.T) {
 		kindHello:       &hello{Protocol: 1, Version: "1", PID: 7, Engines: []EngineReport{{Engine: "onnx", Reason: "no"}}, Cameras: []string{"replay"}},
 		kindLoading:     &loading{Slot: "main"},
 		kindLoaded:      &loaded{Slot: "main", Model: "m@1#a", Engine: "onnx", Device: "cpu", TookMS: 12, Skipped: []skipped{{"edgetpu", "unavailable", "no stick", "plug one in"}}},
-		kindEngineLost:  &engineLost{"main", "edgetpu", "unplugged"},
+		kindEngineLost:  &engineLost{"main", "edgetpu", "unplugged", &inference.Known{Digest: "a", Values: []float32{0.25, 1e-30}}},
 		kindEngines:     &engines{[]EngineReport{{Engine: "onnx", Usable: true}}},
 		kindRefused:     &Refused{"main", "digest", "wrong <digest>", "fetch it again"},
 		kindObservation: &o,

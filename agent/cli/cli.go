@@ -61,7 +61,7 @@ func (a *app) main(args []string) int {
 	}
 	// Of the 25 MB that the service may take, most is the runtime's slack between collections; a small heap collected often is cheaper than memory here.
 	debug.SetGCPercent(50)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
@@ -69,6 +69,15 @@ func (a *app) main(args []string) int {
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
 	return a.code(root.ExecuteContext(ctx))
+}
+
+// endings are the signals upon which a command leaves in order. A terminal that is closed is one, but not for what nohup has begun.
+func endings() []os.Signal {
+	s := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		s = append(s, syscall.SIGHUP)
+	}
+	return s
 }
 
 // code prints err as one line and picks the exit code.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,6 +138,8 @@ func (a *app) withManager(ctx context.Context, f *fleetFlags, body func(context.
 
 // drive shows a rollout on its way. A rollout that stopped is exit code 1; one that is left running is none.
 func (a *app) drive(ctx context.Context, m *fleet.Manager, group string, detach bool) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE) // who reads what is printed has gone, as head does: else the next manager would wait for the lease
+	defer stop()
 	if detach {
 		stop, cancel := context.WithCancel(ctx)
 		err := m.Drive(stop, func(r fleet.Rollout, _ []fleet.Device) { cancel() }) // the first look has written what must be

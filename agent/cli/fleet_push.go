@@ -174,6 +174,8 @@ func (a *app) left(ctx context.Context, err error, m *fleet.Manager, group strin
 // afterStop is what a person can do about a rollout that stopped.
 func afterStop(r fleet.Rollout, group string) string {
 	switch {
+	case r.Counts.Failed > r.Plan.MaxFailed && r.Previous == "": // nothing to go back to by itself
+		return fmt.Sprintf("heron fleet abort --group %s asks nobody any more, with --rollback --to TARGET goes back, heron fleet resume --max-failed N goes on", group)
 	case r.Counts.Failed > r.Plan.MaxFailed:
 		return fmt.Sprintf("heron fleet abort --rollback --group %s goes back, heron fleet resume --max-failed N goes on", group)
 	case r.Counts.Selected == 0:
@@ -283,7 +285,11 @@ func (a *app) fleetAbort() *cobra.Command {
 				if back {
 					return a.say(r, "the group is told to run %s (rev %d); heron fleet ls shows how it comes about\n", r.Previous, r.At.Rev)
 				}
-				return a.say(r, "given up at %g%%; devices that have %s keep it\n", r.Percent(), r.Target)
+				others := ""
+				if r.Previous == "" {
+					others = fmt.Sprintf(", and no other is asked: slot %s was asked for nothing before", r.Slot)
+				}
+				return a.say(r, "given up at %g%%; devices that have %s keep it%s\n", r.Percent(), r.Target, others)
 			})
 		}}
 	c.Flags().BoolVar(&back, "rollback", false, "tell the group to run the target before; devices have kept it")

@@ -70,6 +70,9 @@ func (p *paddock) desired(id string, payload []byte) {
 		p.t.Error(err)
 		return
 	}
+	if len(d.Models) == 0 {
+		return
+	}
 	m := d.Models[0]
 	for i := range p.n {
 		dev := fmt.Sprintf("dev-%02d", i)

@@ -206,6 +206,9 @@ func (m *Manager) PushDevice(ctx context.Context, id, slot, to string, p Plan) (
 	}
 	if d.Reported != nil {
 		rev = max(rev, d.Reported.Rev)
+		if len(d.Reported.Slots) > 0 && d.Slot(slot) == nil {
+			return 0, fmt.Errorf("device %s has no slot %s: heron fleet show %s lists those that it has", id, slot, id)
+		}
 	}
 	rev++
 	model := message.DesiredModel{Slot: slot, Target: to, Shadow: p.Shadow, Probation: p.Probation}

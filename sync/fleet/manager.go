@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"heron/sync/message"
@@ -97,6 +99,9 @@ func (m *Manager) Begin(ctx context.Context, slot, to string, p Plan) (resumed b
 	if old != nil {
 		m.doc.Seq = old.Seq
 	}
+	if err := m.someHave(slot); err != nil {
+		return false, err
+	}
 	m.doc.Previous = before(desired, old, slot, to)
 	m.doc.At.Rev = m.nextRev()
 	m.doc.At.FirstRev = m.doc.At.Rev
@@ -105,6 +110,22 @@ func (m *Manager) Begin(ctx context.Context, slot, to string, p Plan) (resumed b
 		return false, err
 	}
 	return false, m.claim(ctx)
+}
+
+// someHave says no to a slot that no device of the group has, of those that name theirs: a mistyped one would only fail everywhere.
+func (m *Manager) someHave(slot string) error {
+	has := map[string]bool{}
+	for _, d := range m.inv.Devices() {
+		if d.Group == m.group && d.Reported != nil {
+			for _, s := range d.Reported.Slots {
+				has[s.Slot] = true
+			}
+		}
+	}
+	if len(has) == 0 || has[slot] {
+		return nil
+	}
+	return fmt.Errorf("no device of group %s has a slot %s; what they have: %s", m.group, slot, some(slices.Sorted(maps.Keys(has))))
 }
 
 // before is what a group should run again where to is given up: what its document asks for, but not what was given up itself, which perhaps no
@@ -194,14 +215,14 @@ func (m *Manager) Pause(ctx context.Context, reason string) error {
 // Abort ends the rollout. With rollback the group is told to run the target before, or the one given in to.
 func (m *Manager) Abort(ctx context.Context, rollback bool, to string) error {
 	if !rollback {
-		return m.end(ctx, Aborted, "")
+		return m.giveUp(ctx)
 	}
 	r, err := m.present()
 	if err != nil {
 		return err
 	}
 	if to = cmp.Or(to, r.Previous); to == "" {
-		return fmt.Errorf("nothing was asked of slot %s before %s, so there is nothing to go back to by itself: name it with --to, for example --to bottles/1.4.1", r.Slot, r.Target)
+		return fmt.Errorf("nothing was asked of slot %s before %s, so there is nothing to go back to by itself: name it with --to, for example --to bottles/1.4.1; heron fleet abort alone leaves devices as they are and asks no others", r.Slot, r.Target)
 	}
 	if !message.IsTarget(to) {
 		return fmt.Errorf("%q names no entry of a repository, such as bottles/1.4.1", to)
@@ -211,6 +232,22 @@ func (m *Manager) Abort(ctx context.Context, rollback bool, to string) error {
 	m.doc.At.Rev = m.nextRev()
 	m.doc.note(now(), m.by, "aborted in wave %d (%g%%): back to %s", r.At.Wave+1, r.Percent(), to)
 	if err := m.insist(ctx); err != nil {
+		return err
+	}
+	return m.ensureDesired(ctx)
+}
+
+// giveUp leaves the group's document as it is; but where it asked for nothing before, it asks for nothing again: devices that have the target keep it.
+func (m *Manager) giveUp(ctx context.Context) error {
+	if err := m.end(ctx, Aborted, ""); err != nil || m.doc.Previous != "" {
+		return err
+	}
+	desired, _, err := m.inv.Group(m.group)
+	if err != nil || target(desired, m.doc.Slot) != m.doc.Target {
+		return err
+	}
+	m.doc.At.Rev = m.nextRev()
+	if err := m.write(ctx); err != nil {
 		return err
 	}
 	return m.ensureDesired(ctx)

@@ -162,8 +162,11 @@ func (r Rollout) Active() bool { return r.State == Running || r.State == Paused 
 func (r Rollout) desired(before message.Desired, rev int64) message.Desired {
 	m := message.DesiredModel{Slot: r.Slot, Target: r.Target, Shadow: r.Plan.Shadow, Probation: r.Plan.Probation}
 	m.Rollout = r.Plan.asked(r.Percent())
-	if r.State == RolledBack { // at once: what is live is what nobody wants
+	switch {
+	case r.State == RolledBack: // at once: what is live is what nobody wants
 		m = message.DesiredModel{Slot: r.Slot, Target: r.Previous, Shadow: new(message.Duration)}
+	case r.State == Aborted && r.Previous == "":
+		m.Target = "" // nothing is asked of the slot
 	}
 	return withModel(before, m, rev, r.Owner.By, r.Updated)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,12 +174,17 @@ func (h *herd) desired(own string, payload []byte) {
 
 // take does in no time what a device does in minutes.
 func (d *simulated) take(doc message.Desired, own bool) {
-	m := doc.Models[0]
+	i := slices.IndexFunc(doc.Models, func(m message.DesiredModel) bool { return m.Slot == d.slot.Slot })
 	if d.slot.Source = "group"; own {
 		d.slot.Source, d.ownRev = "device", doc.Rev
 	} else {
 		d.groupRev = doc.Rev
 	}
+	if i < 0 { // nothing is asked
+		d.slot.Source, d.slot.Target, d.slot.Rev = "", "", 0
+		return
+	}
+	m := doc.Models[i]
 	was := d.slot.Target
 	d.slot.Rev, d.slot.Target, d.slot.Error, d.slot.Decision = doc.Rev, m.Target, "", ""
 	if m.Rollout != nil && m.Rollout.Percent != nil {

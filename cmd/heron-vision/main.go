@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"heron/inference/onnx"
 	"heron/inference/tflite"
 	_ "heron/internal/malloc" // one arena
 	"heron/vision"
@@ -28,6 +29,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run returns the exit code: 0 when the connection has ended, 1 failed, 2 usage. It may leave goroutines in native calls: exit at once.
 func run(args []string, out, errs io.Writer) int {
+	onnx.Mute()
 	if len(args) > 0 && args[0] == tflite.ProbeFlag { // our own child: a library pair that does not fit ends the process
 		return tflite.ProbeMain(args[1:])
 	}

@@ -37,6 +37,7 @@ func initialise() error {
 	if err != nil {
 		exe = "."
 	}
+	Mute() // for programs that did not think of it
 	tried := libraries(os.Getenv, exe)
 	for _, path := range tried {
 		ort.SetSharedLibraryPath(path)

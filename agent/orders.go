@@ -43,13 +43,18 @@ func (o *orders) ready() bool {
 // errNoRepository is the answer to whoever wants another model on a device that takes them from its configuration only.
 var errNoRepository = errors.New("no repository is configured: this device takes its models from its configuration; set repository.url")
 
+// address is whose documents this device takes.
+func address(c Config) desired.Address {
+	return desired.Address{Group: c.Device.Group, Device: c.Device.ID}
+}
+
 // buildOrders comes after what does the orders.
 func (a *Agent) buildOrders() (err error) {
 	if a.conf.Uplink.Broker == "" && a.updates == nil {
 		return nil
 	}
 	o := &orders{wake: make(chan struct{}, 1)}
-	if o.desired, err = desired.Open(a.state("desired.json")); err != nil {
+	if o.desired, err = desired.Open(a.state("desired.json"), address(a.conf)); err != nil {
 		a.log.Error("what this device was asked to run was not remembered", "error", err, "next", "the broker says it again at the next connection")
 	}
 	o.commands, err = command.Open(command.Config{Path: a.state("commands.log"), Log: a.log, Audit: func(r message.AuditRecord) { a.outbox.Put(r) },

@@ -44,7 +44,7 @@ func OpenSettings(base Config, log *slog.Logger, probation time.Duration) (*Sett
 		return nil, fmt.Errorf("settings for patches: %w", err)
 	}
 	s.patches, err = desired.OpenPatches(desired.Config{
-		Path: filepath.Join(filepath.Dir(base.Outbox.Path), "patches.json"), Base: file, Probation: probation,
+		Path: filepath.Join(filepath.Dir(base.Outbox.Path), "patches.json"), Of: address(base), Base: file, Probation: probation,
 		Validate: func(b []byte) error { _, err := s.decode(b); return err }, Apply: s.apply, Audit: s.audit,
 	})
 	if s.patches == nil {

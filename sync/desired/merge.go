@@ -87,11 +87,51 @@ func paths(patch []byte) ([]string, error) {
 	return out, nil
 }
 
+// repeated is the first key that an object has twice; empty: none. Readers differ in which of the two counts, so neither does.
+func repeated(text []byte) string {
+	type object struct {
+		keys  map[string]bool // nil: an array
+		value bool            // what comes next belongs to a key
+	}
+	var open []object
+	d := json.NewDecoder(bytes.NewReader(text))
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return "" // the end; what is wrong otherwise is told by parse
+		}
+		if end, ok := t.(json.Delim); ok && (end == '}' || end == ']') {
+			open = open[:len(open)-1]
+			continue
+		}
+		if top := len(open) - 1; top >= 0 && open[top].keys != nil {
+			key, ok := t.(string)
+			if o := &open[top]; !o.value && ok {
+				if o.keys[key] {
+					return key
+				}
+				o.keys[key], o.value = true, true
+				continue
+			}
+			open[top].value = false
+		}
+		switch t {
+		case json.Delim('{'):
+			open = append(open, object{keys: map[string]bool{}})
+		case json.Delim('['):
+			open = append(open, object{})
+		}
+	}
+}
+
 // checkAllowed names the first path that no pattern allows.
 func checkAllowed(patch []byte, patterns []string) error {
 	changed, err := paths(patch)
 	if err != nil {
 		return err
+	}
+	if key := repeated(patch); key != "" {
+		return fmt.Errorf("%.100q is there twice; leave one of them", key)
 	}
 	for _, p := range changed {
 		if !slices.ContainsFunc(patterns, func(pattern string) bool { return allows(pattern, p) }) {

@@ -18,6 +18,7 @@ import (
 // Config of Patches.
 type Config struct {
 	Path  string   // of the journal
+	Of    Address  // whose revs these are; the patches themselves stay, whoever gave them
 	Base  []byte   // the settings as the device was started with, in JSON, cameras by name
 	Allow []string // default Changeable()
 
@@ -47,6 +48,7 @@ type Patches struct {
 // journal is the file.
 type journal struct {
 	V     int              `json:"v"`
+	Of    *Address         `json:"of,omitempty"`   // none: written before there was one
 	Good  *change          `json:"good,omitempty"` // kept
 	Trial *change          `json:"trial,omitempty"`
 	Revs  map[string]int64 `json:"revs"` // the newest of each source
@@ -77,7 +79,7 @@ func OpenPatches(conf Config) (*Patches, error) {
 	if conf.Allow == nil {
 		conf.Allow = Changeable()
 	}
-	p := &Patches{conf: conf, journal: journal{V: 1, Revs: map[string]int64{}}, since: time.Now()}
+	p := &Patches{conf: conf, journal: journal{V: 1, Of: &conf.Of, Revs: map[string]int64{}}, since: time.Now()}
 	b, err := os.ReadFile(conf.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -90,8 +92,22 @@ func OpenPatches(conf Config) (*Patches, error) {
 		return p, errors.Join(fmt.Errorf("%s is damaged; put aside", conf.Path), os.Rename(conf.Path, conf.Path+".bad"))
 	}
 	p.journal = j
+	p.move()
 	p.tell()
 	return p, p.resume()
+}
+
+// move begins the revs anew that another group, or another device's own document, counted.
+func (p *Patches) move() {
+	was, of := p.journal.Of, p.conf.Of
+	p.journal.Of = &of
+	if was == nil || *was == of {
+		return
+	}
+	delete(p.journal.Revs, Device)
+	if was.Group != of.Group {
+		delete(p.journal.Revs, Group)
+	}
 }
 
 // resume goes on where the device was stopped.

@@ -224,3 +224,40 @@ func TestMergePatch(t *testing.T) {
 		}
 	}
 }
+
+// Of a key that is there twice, nobody knows which is meant.
+func TestPatchWithAKeyTwice(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "patches.json"))
+	was := b.inForce
+	b.offer(1, `{"log":{"level":"debug"},"cameras":{"front":{"fps":5,"fps":6}}}`)
+	if r := b.Report(); r == nil || r.State != message.ConfigRefused || r.Error != `"fps" is there twice; leave one of them` || b.inForce != was {
+		t.Errorf("%+v, in force %s", r, b.inForce)
+	}
+	for text, want := range map[string]string{
+		`{"a":{"b":1},"c":{"b":1}}`: "", `{"a":[{"b":1},{"b":1}],"b":"a"}`: "", `{"a":{},"a":1}`: "a", `{"a":["x","x"],"b":null,"b":null}`: "b", `{"a":"a"}`: "", `{"a":[[{"x":1,"\u0078":2}]]}`: "x",
+	} {
+		if got := repeated([]byte(text)); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Another group counts its patches anew; what the old one set stays until then.
+func TestPatchesOfAnotherGroup(t *testing.T) {
+	conf := Config{Path: filepath.Join(t.TempDir(), "patches.json"), Of: Address{"acme", "dev-1"}, Base: []byte(base), Validate: func([]byte) error { return nil }, Apply: func([]byte) error { return nil }}
+	offer := func(rev int64, level string) (inForce bool) {
+		p, err := OpenPatches(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Offer(&Setting{DesiredConfig: message.DesiredConfig{Rev: rev, Patch: json.RawMessage(`{"log":{"level":"` + level + `"}}`)}, Source: Group})
+		return strings.Contains(string(p.Effective()), level)
+	}
+	if !offer(900, "debug") || offer(2, "warn") {
+		t.Error("a rev that does not rise counted, or one that does did not")
+	}
+	conf.Of.Group = "beta"
+	if !offer(2, "warn") || offer(1, "error") {
+		t.Error("another group's revs were the old one's")
+	}
+}

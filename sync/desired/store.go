@@ -26,9 +26,16 @@ type Store struct {
 	ignored  uint64
 }
 
+// Address is whose documents they are. Another group counts its revs anew, and what this one was asked there is nothing to it.
+type Address struct {
+	Group  string `json:"group"`
+	Device string `json:"device"`
+}
+
 // kept is the file.
 type kept struct {
 	V     int                 `json:"v"`
+	Of    *Address            `json:"of,omitempty"` // none: written before there was one; taken for the present one's
 	Docs  map[string]keptDoc  `json:"docs"`
 	Order int64               `json:"order"`
 	Slots map[string]keptSlot `json:"slots"`
@@ -46,11 +53,12 @@ type keptSlot struct {
 	Order int64  `json:"order"`
 }
 
-// Open reads path, which need not exist. A file that cannot be read as what was written there is put aside as path.bad: the broker
-// still has the documents. Then the error says so and the Store can be used all the same.
-func Open(path string) (*Store, error) {
+// Open reads path, which need not exist, for a device that is of. A file that cannot be read as what was written there is put aside as
+// path.bad: the broker still has the documents. Documents for another group or device are forgotten with their revs. Where there is an
+// error the Store can be used all the same.
+func Open(path string, of Address) (*Store, error) {
 	s := &Store{path: path, docs: map[string]*message.Desired{}, problems: map[string]string{}, unkept: map[string][]byte{}}
-	s.kept = kept{V: 1, Docs: map[string]keptDoc{}, Slots: map[string]keptSlot{}}
+	s.kept = kept{V: 1, Of: &of, Docs: map[string]keptDoc{}, Slots: map[string]keptSlot{}}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -60,11 +68,30 @@ func Open(path string) (*Store, error) {
 	}
 	if err := s.load(b); err != nil {
 		// Above every order there was, unless the clock is wrong: orders are counted in changes, not in seconds.
-		s.kept = kept{V: 1, Docs: map[string]keptDoc{}, Slots: map[string]keptSlot{}, Order: time.Now().Unix()}
+		s.kept = kept{V: 1, Of: &of, Docs: map[string]keptDoc{}, Slots: map[string]keptSlot{}, Order: time.Now().Unix()}
 		clear(s.docs)
 		return s, errors.Join(fmt.Errorf("%s is damaged (%w); put aside, and the documents are taken anew from the broker", path, err), os.Rename(path, path+".bad"))
 	}
-	return s, nil
+	return s, s.move(of)
+}
+
+// move forgets what was for the topics of another group or device.
+func (s *Store) move(of Address) error {
+	was := s.kept.Of
+	s.kept.Of = &of
+	if was != nil && *was == of {
+		return nil
+	}
+	if was != nil {
+		s.change(Device, keptDoc{}, nil)
+		if was.Group != of.Group {
+			s.change(Group, keptDoc{}, nil)
+		}
+	}
+	if err := s.save(); err != nil { // the next change says it again, or the next start
+		return fmt.Errorf("keep whose desired documents these are: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) load(b []byte) error {
@@ -153,7 +180,7 @@ func (s *Store) set(source string, doc *message.Desired) {
 // change makes a new content of the file; the old one is left as it is.
 func (s *Store) change(source string, next keptDoc, doc *message.Desired) {
 	s.set(source, doc)
-	k := kept{V: 1, Docs: map[string]keptDoc{source: next}, Order: s.kept.Order, Slots: map[string]keptSlot{}}
+	k := kept{V: 1, Of: s.kept.Of, Docs: map[string]keptDoc{source: next}, Order: s.kept.Order, Slots: map[string]keptSlot{}}
 	for other, d := range s.kept.Docs {
 		if other != source {
 			k.Docs[other] = d

@@ -16,7 +16,7 @@ const (
 
 func open(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := Open(path)
+	s, err := Open(path, Address{"acme", "dev-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestDamagedFileIsPutAside(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o640); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(path)
+		s, err := Open(path, Address{"acme", "dev-1"})
 		if err == nil {
 			t.Fatalf("%q: no error", content)
 		}
@@ -153,5 +153,56 @@ func TestWhatIsNotKeptIsSuperseded(t *testing.T) {
 	}
 	if news, err := s.Again(); news || err != nil || len(s.Resolved().Models) != 0 {
 		t.Errorf("%v, %v, %+v", news, err, s.Resolved())
+	}
+}
+
+// A device that moves to another group takes that group's documents, whatever number the old one had come to; and asks nothing of the old.
+func TestStoreOfAnotherGroup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "desired.json")
+	open := func(of Address) *Store {
+		t.Helper()
+		s, err := Open(path, of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	take := func(s *Store, source, doc string) {
+		t.Helper()
+		if news, err := s.Take(source, []byte(doc)); !news || err != nil {
+			t.Fatalf("%s %s: %v, %v", source, doc, news, err)
+		}
+	}
+	s := open(Address{"acme", "dev-1"})
+	take(s, Group, `{"v":1,"rev":900,"models":[{"slot":"main","target":"bottles/2"}]}`)
+	take(s, Device, `{"v":1,"rev":7,"models":[{"slot":"lid","target":"lids/2"}]}`)
+	order := s.Resolved().Models[1].Order
+	if r := open(Address{"acme", "dev-1"}).Resolved(); len(r.Models) != 2 {
+		t.Errorf("the same again: %+v", r)
+	}
+	if s = open(Address{"acme", "dev-2"}); len(s.Resolved().Models) != 1 || s.Rev(Group) != 900 || s.Rev(Device) != 0 {
+		t.Errorf("another device of the group: %+v", s.Resolved())
+	}
+	if s = open(Address{"beta", "dev-2"}); len(s.Resolved().Models) != 0 || s.Rev(Group) != 0 {
+		t.Errorf("another group: %+v, rev %d", s.Resolved(), s.Rev(Group))
+	}
+	s = open(Address{"beta", "dev-2"}) // it is kept
+	take(s, Group, `{"v":1,"rev":1,"models":[{"slot":"main","target":"bottles/1"}]}`)
+	if r := s.Resolved(); len(r.Models) != 1 || r.Models[0].Target != "bottles/1" || r.Models[0].Order <= order {
+		t.Errorf("its own: %+v, after order %d", r, order)
+	}
+}
+
+// What an earlier version wrote says not whose it is: it is the present one's.
+func TestStoreOfAnEarlierVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "desired.json")
+	if err := os.WriteFile(path, []byte(`{"v":1,"docs":{"group":{"rev":4,"doc":{"v":1,"rev":4,"models":[{"slot":"main","target":"bottles/2"}]}}},"order":3,"slots":{}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(path, Address{"acme", "dev-1"}); err != nil || s.Rev(Group) != 4 {
+		t.Errorf("%v, %+v", err, s)
+	}
+	if s, err := Open(path, Address{"beta", "dev-1"}); err != nil || s.Rev(Group) != 0 {
+		t.Errorf("moved: %v, %+v", err, s)
 	}
 }

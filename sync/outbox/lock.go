@@ -14,6 +14,9 @@ import (
 // in this one's place meanwhile (compaction does, and setting a damaged file aside): a lock counts only while the name still leads to what was locked.
 func openLocked(path string, how int, wait time.Duration) (*os.File, error) {
 	for until := time.Now().Add(wait); ; time.Sleep(50 * time.Millisecond) {
+		if err := plain(path); err != nil {
+			return nil, err
+		}
 		f, err := os.OpenFile(path, how, 0o600)
 		if err != nil {
 			return nil, err
@@ -33,6 +36,24 @@ func openLocked(path string, how int, wait time.Duration) (*os.File, error) {
 		}
 		f.Close()
 	}
+}
+
+// plain refuses what is there and no file: a device or a pipe cannot be read as an outbox, and must not be set aside as a damaged one.
+func plain(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().IsRegular() {
+		return nil // what is not there, or cannot be looked at, is for whoever opens it to say
+	}
+	what := "a special file"
+	switch {
+	case info.IsDir():
+		what = "a folder"
+	case info.Mode()&os.ModeDevice != 0:
+		what = "a device"
+	case info.Mode()&os.ModeNamedPipe != 0:
+		what = "a pipe"
+	}
+	return fmt.Errorf("%s is %s and no file; correct outbox.path", path, what)
 }
 
 // named tells whether path leads to f.

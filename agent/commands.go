@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,9 @@ func (a *Agent) sendSnapshot(ctx context.Context, args json.RawMessage, progress
 	if err := arguments(args, &in); err != nil {
 		return nil, err
 	}
+	if in.Width != 0 && (in.Width < 16 || in.Width > 4096) { // as the device's page takes it
+		return nil, command.Error{Code: "args", Message: fmt.Sprintf("width is %d; expected a number of pixels from 16 to 4096, or none for the whole picture", in.Width)}
+	}
 	p, err := a.vision.Snapshot(ctx, in.Camera, vision.SnapshotOptions{MaxWidth: in.Width, Draw: in.Draw})
 	if err != nil {
 		return nil, err
@@ -155,8 +159,9 @@ func (a *Agent) logLevel(_ context.Context, args json.RawMessage, _ func(string,
 		return nil, err
 	}
 	var l slog.Level
-	if err := l.UnmarshalText([]byte(in.Level)); err != nil {
-		return nil, command.Error{Code: "args", Message: fmt.Sprintf("level is %q; expected debug, info, warn or error", in.Level)}
+	known := slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(in.Level)) // the reader would take info+3, too
+	if err := l.UnmarshalText([]byte(in.Level)); err != nil || !known {
+		return nil, command.Error{Code: "args", Message: fmt.Sprintf("level is %.64q; expected debug, info, warn or error", in.Level)}
 	}
 	if a.opt.Level == nil {
 		return nil, errors.New("this service's log has no level that could be changed")

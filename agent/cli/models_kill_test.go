@@ -65,6 +65,8 @@ func (h *herd) command(t *testing.T, f field) {
 		{[]string{"camera-test", "--arg", "camera=nowhere"}, 1, `there is no camera "nowhere"`},
 		{[]string{"log-level", "--arg", "level=debug"}, 0, `"level":"debug"`},
 		{[]string{"log-level", "--arg", "level=loud"}, 1, `level is "loud"`},
+		{[]string{"log-level", "--arg", "level=info+3"}, 1, `level is "info+3"`},
+		{[]string{"snapshot", "--arg", "width=-5", "--arg", "url=" + h.url + "/uploads/front.jpg"}, 1, `width is -5; expected a number of pixels from 16 to 4096`},
 		{[]string{"snapshot", "--arg", "url=" + h.url + "/uploads/front.jpg"}, 0, `"sha256":`},
 		{[]string{"snapshot", "--arg", "url=http://192.0.2.1/x.jpg"}, 1, "192.0.2.1"},
 		{[]string{"diag", "--arg", "url=" + h.url + "/uploads/diag.tar.gz?sig=upl0ad"}, 0, `"sha256":`},

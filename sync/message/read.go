@@ -222,6 +222,9 @@ func decode(b []byte, v any) error {
 	case values > maxValues:
 		return fmt.Errorf("more than %d values", maxValues)
 	}
+	if bytes.HasPrefix(b, []byte("too long: ")) { // the uplink read past it, and put this in its place
+		return errors.New(clip(string(b)))
+	}
 	if !isObject(b) {
 		return fmt.Errorf("not a JSON object: %q", clip(string(b)))
 	}

@@ -19,6 +19,7 @@ var hostile = []struct{ name, doc, want string }{
 	{"deep, never closed", strings.Repeat(`{"a":`, 20000), "nested deeper"},
 	{"no object", `[1]`, "not a JSON object"},
 	{"nothing", ``, "not a JSON object"},
+	{"too long for the link", `too long: 200000 bytes, at most 131059 are taken`, "too long: 200000 bytes, at most 131059 are taken"},
 	{"NaN", `{"v":1,"rev":NaN}`, "invalid character"},
 	{"not UTF-8", "{\"v\":1,\"rev\":1,\"x\":\"\xff\"}", "UTF-8"},
 	{"two documents", `{"v":1,"rev":1}{}`, "after top-level"},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -41,4 +42,20 @@ func Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxRead)
 	}
 	return os.ReadFile(path)
+}
+
+// Secret reads a file that holds one line, such as a password, without its line break. The error never holds what was read.
+func Secret(path string) (string, error) {
+	b, err := Read(path)
+	if err != nil {
+		return "", err
+	}
+	line := strings.TrimRight(string(b), "\r\n")
+	switch {
+	case line == "":
+		return "", fmt.Errorf("%s is empty: write the password into it, one line", path)
+	case strings.HasPrefix(line, "\xef\xbb\xbf"), strings.HasPrefix(line, "\xff\xfe"), strings.HasPrefix(line, "\xfe\xff"):
+		return "", fmt.Errorf("%s begins with a byte order mark, which would be part of it: save it as plain UTF-8 without one", path)
+	}
+	return line, nil
 }

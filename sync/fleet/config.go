@@ -129,11 +129,11 @@ func (c Config) password() (string, error) {
 	if c.PasswordFile == "" {
 		return "", nil
 	}
-	b, err := atomicfile.Read(c.PasswordFile)
+	line, err := atomicfile.Secret(c.PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("password_file: %w", err)
 	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return line, nil
 }
 
 func (c Config) tls(host string) (*tls.Config, error) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +57,7 @@ func (l *Link) connect(ctx context.Context) error {
 	token := s.client.Connect()
 	if err := l.await(ctx, s, token, l.timing.connect); err != nil {
 		s.drop()
-		return fmt.Errorf("%w: %s: %w", ErrUnreachable, l.conf.Broker, connectReason(err, token.(*paho.ConnectToken).ReturnCode()))
+		return fmt.Errorf("%w: %s: %w", ErrUnreachable, l.conf.Broker, connectReason(err, token.(*paho.ConnectToken).ReturnCode(), l.conf))
 	}
 	if err := l.subscribe(ctx, s); err != nil {
 		s.drop()
@@ -65,12 +67,30 @@ func (l *Link) connect(ctx context.Context) error {
 	return nil
 }
 
-func connectReason(err error, code byte) error {
-	switch code {
-	case 4, 5:
+// connectReason adds the next step to what is known to be a matter of settings.
+func connectReason(err error, code byte, c Config) error {
+	if code == 4 || code == 5 {
 		return fmt.Errorf("it rejects user name or password (CONNACK %d)", code)
 	}
-	return err
+	u, _ := c.broker() // it was dialled
+	secure := u != nil && slices.Contains([]string{"mqtts", "ssl", "tls", "wss"}, u.Scheme)
+	text, next := err.Error(), ""
+	cut := strings.HasSuffix(text, "reset by peer") || strings.HasSuffix(text, "EOF") || strings.HasSuffix(text, "does not look like a TLS handshake")
+	switch {
+	case strings.Contains(text, "signed by unknown authority"):
+		next = "name the broker's authority with --ca, or ca: in fleet.yaml"
+	case strings.Contains(text, "tls: certificate required"):
+		next = "give --cert and --key, or cert: and key: in fleet.yaml"
+	case strings.Contains(text, "remote error: tls: unknown certificate authority"), cut && secure && c.Cert != "":
+		next = "the broker perhaps does not know the authority of your --cert"
+	case cut && secure:
+		next = "does this port speak TLS? if not, write mqtt://"
+	case cut:
+		next = "does this port expect TLS? then write mqtts://"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, next)
 }
 
 func (l *Link) options(ctx context.Context, s *session) (*paho.ClientOptions, error) {

@@ -175,9 +175,9 @@ func (c Config) password() (string, error) {
 	if c.PasswordFile == "" {
 		return "", nil
 	}
-	b, err := atomicfile.Read(c.PasswordFile)
+	line, err := atomicfile.Secret(c.PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("uplink.credentials.password_file: %w", err)
 	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return line, nil
 }

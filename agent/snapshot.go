@@ -96,6 +96,9 @@ func (a *Agent) cameraView(now time.Time, cam Camera, vs vision.ClientStats) sta
 	if i := slices.IndexFunc(vs.Cameras, func(s vision.CameraStats) bool { return s.Name == cam.Name }); i >= 0 {
 		b := vs.Cameras[i]
 		c.State, c.FrameAgeS, c.Width, c.Height, c.LastError = b.State, b.FrameAge, b.Width, b.Height, redactURL(b.LastError)
+		if vs.State == vision.StateEnded && b.FrameAge >= 0 { // its last word is from then
+			c.FrameAgeS += max(0, now.Sub(vs.Since).Seconds())
+		}
 	}
 	c.FPSWanted = *cam.FPS
 	if o := a.fit.order(cam.Name); o.Wanted > 0 {

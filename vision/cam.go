@@ -200,9 +200,10 @@ func fitName(s string) string {
 	return cleanText(s)
 }
 
-// cameraEnded tells heron once every camera's source is at its end; all observations have been sent before.
+// cameraEnded tells heron once every camera's source is at its end; all observations have been sent before, and a last beat with what became of the cameras.
 func (s *server) cameraEnded() {
 	if s.lossless.Add(-1) == 0 {
+		s.sayBeat()
 		s.say(kindEnded, struct{}{})
 	}
 }

@@ -32,6 +32,11 @@ func TestPicturesAreClassifiedOnceEachAndThenItEnds(t *testing.T) {
 	if s := e.Stats(); s.State != vision.StateEnded || s.Restarts != 0 {
 		t.Errorf("stats: %+v", s)
 	}
+	for _, c := range e.Stats().Cameras {
+		if c.State != "ended" || c.Read != n || c.Inferred != n {
+			t.Errorf("camera %s after its last picture: %+v", c.Name, c)
+		}
+	}
 	next := map[string]uint64{}
 	for _, o := range e.obs {
 		if next[o.Camera]++; o.Frame != next[o.Camera] {

@@ -71,6 +71,7 @@ type server struct {
 	retries  chan *slot
 	requests atomic.Int32 // at work
 	lossless atomic.Int32 // cameras that have not ended
+	beating  sync.Mutex   // a beat is sent before a later one is made
 }
 
 // slot is a model slot: its model is loaded once, and stays until a candidate takes its place.
@@ -229,7 +230,7 @@ func (s *server) beats(ctx context.Context) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
-		if !s.say(kindBeat, s.beat()) {
+		if !s.sayBeat() {
 			return
 		}
 		select {
@@ -238,6 +239,12 @@ func (s *server) beats(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (s *server) sayBeat() bool {
+	s.beating.Lock()
+	defer s.beating.Unlock()
+	return s.say(kindBeat, s.beat())
 }
 
 func (s *server) beat() beat {

@@ -133,6 +133,7 @@ type stage struct {
 	away   uint64        // times the broker was taken away
 	wait   time.Duration // for the backlog, at the end
 	screen screen
+	paged  bool // the page's address was printed
 }
 
 func setUp(o Options, dir string) (_ *stage, err error) {

@@ -26,8 +26,8 @@ func ran(t *testing.T, change func(*fakeAgent, *stage)) (Summary, error) {
 	s.wait = 2 * time.Second
 	a.until = time.Now().Add(o.For)
 	m, err := s.run(t.Context())
-	if err == nil && strings.Count(out.String(), "\n") < 3 {
-		t.Errorf("hardly a line: %q", out.String())
+	if err == nil && (strings.Count(out.String(), "\n") < 3 || strings.Count(out.String(), "the page is at "+a.View().Page+"\n") != 1) {
+		t.Errorf("hardly a line, or no address: %q", out.String())
 	}
 	return m, err
 }

@@ -31,7 +31,7 @@ type fakeAgent struct {
 func (a *fakeAgent) View() View {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return View{State: "ok", Results: a.seq, Backlog: int64(len(a.queue)), Restarts: a.kills, Last: Seen{At: time.Now(), Label: a.answer()}}
+	return View{State: "ok", Results: a.seq, Backlog: int64(len(a.queue)), Restarts: a.kills, Page: "http://127.0.0.1:8642/", Last: Seen{At: time.Now(), Label: a.answer()}}
 }
 
 func (a *fakeAgent) KillVision() error {

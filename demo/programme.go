@@ -113,6 +113,10 @@ func (s *stage) show() {
 		s.screen.draw(p)
 		return
 	}
+	if !s.paged && p.Page != "" { // else nobody whose output goes to a file would know where it is
+		s.paged = true
+		fmt.Fprintln(s.o.Out, "the page is at", p.Page)
+	}
 	fmt.Fprintln(s.o.Out, p.line())
 }
 

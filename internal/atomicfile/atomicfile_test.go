@@ -3,10 +3,12 @@ package atomicfile
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
 func TestWriteReplacesWholeAndLeavesNothingBeside(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o022))
 	path := filepath.Join(t.TempDir(), "file")
 	for _, text := range []string{"a longer first content", "second"} {
 		if err := Write(path, []byte(text), 0o640); err != nil {

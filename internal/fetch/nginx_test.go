@@ -36,13 +36,13 @@ func nginx(t *testing.T) (url, dir string, log func() []string) {
 		}
 	}
 	write(t, run+"/nginx.conf", []byte(strings.NewReplacer("RUN", run, "ADDR", addr).Replace(`
-daemon off; master_process off; pid RUN/pid; error_log RUN/error.log; worker_processes 1;
+daemon off; master_process off; pid "RUN/pid"; error_log "RUN/error.log"; worker_processes 1;
 events { worker_connections 64; }
 http {
   log_format ours '$status $http_range $sent_http_content_range $body_bytes_sent';
-  access_log RUN/access.log ours; gzip on; gzip_types *;
-  client_body_temp_path RUN/tmp/a; proxy_temp_path RUN/tmp/b; fastcgi_temp_path RUN/tmp/c; uwsgi_temp_path RUN/tmp/d; scgi_temp_path RUN/tmp/e;
-  server { listen ADDR; root RUN/files; location /slow/ { alias RUN/files/; limit_rate 4m; } location /busy { return 503; } location /moved { return 301 /model; } }
+  access_log "RUN/access.log" ours; gzip on; gzip_types *;
+  client_body_temp_path "RUN/tmp/a"; proxy_temp_path "RUN/tmp/b"; fastcgi_temp_path "RUN/tmp/c"; uwsgi_temp_path "RUN/tmp/d"; scgi_temp_path "RUN/tmp/e";
+  server { listen ADDR; root "RUN/files"; location /slow/ { alias "RUN/files/"; limit_rate 4m; } location /busy { return 503; } location /moved { return 301 /model; } }
 }`)))
 	cmd := exec.Command(bin, "-p", run, "-c", run+"/nginx.conf", "-e", run+"/error.log")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,7 @@ func natsServer(t testing.TB) (address string, restart func()) {
 	address = freeport.Address(t)
 	conf := Config{}
 	two := swap(t, conf.NATSUser("acme", "dev-2"), `"$2a$…"`, `"`+secret+`"`)
-	text := swap(t, read(t, "../../deploy/nats.conf"), "127.0.0.1:4222", freeport.Address(t), "0.0.0.0:8883", address, "/var/lib/nats", dir,
+	text := swap(t, read(t, "../../deploy/nats.conf"), "127.0.0.1:4222", freeport.Address(t), "0.0.0.0:8883", address, "/var/lib/nats", strconv.Quote(dir),
 		"  tls: { cert_file: /etc/nats/broker.pem, key_file: /etc/nats/broker.key }\n", "",
 		"$HERON_MANAGER_PASSWORD", `"`+secret+`"`, "$HERON_VIEWER_PASSWORD", `"`+secret+`"`, "$HERON_INGEST_PASSWORD", `"`+secret+`"`, "$HERON_DEV_1_PASSWORD", `"`+secret+`"`,
 		"  users: [\n", "  users: [\n{user: herd, password: \""+secret+"\"}\n"+two)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -251,6 +252,9 @@ func (b *Bundle) noFile(name string, err error) error {
 	r := &Refusal{Code: CodeBundle, What: fmt.Sprintf("%s/%s: %v", b.Dir, name, cause(err)), NextStep: "check the folder's files and their permissions", Err: err}
 	if errors.Is(err, fs.ErrNotExist) {
 		r.What, r.NextStep = fmt.Sprintf("%s has no %s", b.Dir, name), "give a bundle's folder, with the files that its manifest.json names"
+	}
+	if st, lerr := os.Lstat(filepath.Join(b.Dir, name)); lerr == nil && st.Mode()&fs.ModeSymlink != 0 {
+		r.What, r.NextStep = fmt.Sprintf("%s/%s is a link that leads to no file in the folder", b.Dir, name), "put the file itself in its place"
 	}
 	return r
 }

@@ -179,6 +179,9 @@ func TestBundleLinksDoNotLeaveIt(t *testing.T) {
 	}
 	_, err = b.Load(b.Candidates[0])
 	wantRefusal(t, err, CodeBundle)
+	if !strings.Contains(err.Error(), "m.a is a link") {
+		t.Errorf("it does not say that it is a link: %v", err)
+	}
 }
 
 func TestLabels(t *testing.T) {

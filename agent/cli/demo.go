@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,6 +45,9 @@ func (a *app) demo(ctx context.Context, o demo.Options) error {
 	}
 	o.NewAgent = func(w demo.Wiring) (demo.Agent, error) { return newDemoAgent(w) }
 	sum, err := demo.Run(ctx, o)
+	if errors.Is(err, agent.ErrListen) {
+		return usage("demo: the page cannot listen on %s: it is in use, by another demo or the service perhaps, or no address of this machine; name another with --listen, such as 127.0.0.1:8643", o.Listen)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,5 +90,27 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within 40 s", what)
 		}
+	}
+}
+
+// The demo has no status.listen: it says what a person can change.
+func TestDemoNamesItsOwnFlagWhenThePageIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	dir := t.TempDir()
+	must(t, os.Symlink(os.Args[0], filepath.Join(dir, "heron-vision")))
+	t.Setenv("PATH", dir)
+	t.Setenv("TMPDIR", dir)
+	_, msg, code := heron(t, "demo", "--for", "2s", "--listen", taken.Addr().String())
+	if code != 2 || !strings.Contains(msg, "--listen") || !strings.Contains(msg, taken.Addr().String()) || strings.Contains(msg, "status.listen") {
+		t.Errorf("exit %d: %s", code, msg)
+	}
+}
+
+func TestNoTemporaryFolderSaysHowToNameOne(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	if _, msg, code := heron(t, "model", "inspect", "bottles"); code != 1 || !strings.Contains(msg, "TMPDIR") {
+		t.Errorf("exit %d: %s", code, msg)
 	}
 }

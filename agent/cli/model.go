@@ -50,7 +50,7 @@ type opened struct {
 func openBundle(path string) (*opened, error) {
 	cache, err := os.MkdirTemp("", "heron-model-")
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for the bundle: %w", err)
+		return nil, fmt.Errorf("make a folder for the bundle: %w; name one with TMPDIR that can be written", err)
 	}
 	o := &opened{path: path, close: func() { _ = os.RemoveAll(cache) }}
 	if o.dir, err = models.Open(path, cache); err == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"heron/agent/board"
@@ -132,6 +133,9 @@ var answered = regexp.MustCompile(`\b40[134]: |the (server|camera) answers|what 
 func nextForCamera(cam Camera, said string) string {
 	if answered.MatchString(said) {
 		return "it answers, so cable and power are good; heron camera test " + cam.Name + " says what to do"
+	}
+	if kind, path, _ := strings.Cut(cam.Source, ":"); kind == "file" || kind == "pictures" {
+		return "correct the path, or put there what this user can read: " + path
 	}
 	return "check its cable, power and address: " + redactSource(cam.Source)
 }

@@ -22,3 +22,12 @@ func TestNextForCamera(t *testing.T) {
 		}
 	}
 }
+
+// A file has neither cable nor power.
+func TestNextStepOfAFile(t *testing.T) {
+	for _, source := range []string{"file:/belt.mp4", "pictures:/belt?loop=true"} {
+		if next := nextForCamera(Camera{Name: "belt", Source: source}, "no such file"); strings.Contains(next, "cable") || !strings.Contains(next, "/belt") {
+			t.Errorf("%s: %s", source, next)
+		}
+	}
+}

@@ -93,8 +93,18 @@ func (h *herd) mustStopAll(t *testing.T, group string, list []bad, digests map[s
 		t.Run(b.what, func(t *testing.T) { h.mustStop(t, group, b, digests[b.version]) })
 	}
 	first.until(t, "still classifies", classifying)
-	if o := h.slot(t, group, group+"-2"); versionOf(o.Active) != "1.0.0" || o.Step != message.StepWaiting || o.Decision != "not-selected" {
-		t.Errorf("the one that was not drawn: %+v", o)
+	h.slotUntil(t, group, group+"-2", "asked for nothing after the last abort", func(s message.ReportedSlot) bool { return s.Target == "" && s.Decision == "" })
+}
+
+// slotUntil waits until a device has reported so.
+func (h *herd) slotUntil(t *testing.T, group, id, what string, ok func(message.ReportedSlot) bool) {
+	t.Helper()
+	s := h.slot(t, group, id)
+	for began := time.Now(); !ok(s) && time.Since(began) < 20*time.Second; s = h.slot(t, group, id) {
+		time.Sleep(100 * time.Millisecond)
+	}
+	if !ok(s) {
+		t.Errorf("%s is not %s: %+v", id, what, s)
 	}
 }
 
@@ -111,6 +121,9 @@ func (h *herd) mustStop(t *testing.T, group string, b bad, digest string) {
 	if versionOf(s.Active) != "1.0.0" || len(s.Refused) == 0 || s.Refused[0].Digest != digest || s.Refused[0].Target != target {
 		t.Fatalf("the first runs %s, refused %+v; want 1.0.0 and %s", versionOf(s.Active), s.Refused, digest)
 	}
+	h.slotUntil(t, group, group+"-2", "not drawn", func(s message.ReportedSlot) bool {
+		return versionOf(s.Active) == "1.0.0" && s.Step == message.StepWaiting && s.Decision == "not-selected"
+	})
 	r := s.Refused[0]
 	oneLine(t, r.Reason)
 	at := r.Step + ": " + r.Check

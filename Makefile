@@ -52,7 +52,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 setup: ## what all of the above need; says what it installs
 	@scripts/setup.sh build test bench
 
-lint: ## go vet and gofmt, and staticcheck and golangci-lint where they are installed
+lint: ## go vet and gofmt; advice from staticcheck and golangci-lint where they are installed
 	@scripts/setup.sh go
 	@scripts/lint.sh
 

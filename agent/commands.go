@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
@@ -85,8 +84,8 @@ func (a *Agent) sendSnapshot(ctx context.Context, args json.RawMessage, progress
 	if err := arguments(args, &in); err != nil {
 		return nil, err
 	}
-	if in.Width != 0 && (in.Width < 16 || in.Width > 4096) { // as the device's page takes it
-		return nil, command.Error{Code: "args", Message: fmt.Sprintf("width is %d; expected a number of pixels from 16 to 4096, or none for the whole picture", in.Width)}
+	if in.Width != 0 && (in.Width < status.MinPictureWidth || in.Width > status.MaxPictureWidth) {
+		return nil, command.Error{Code: "args", Message: fmt.Sprintf("width is %d; expected a number of pixels from %d to %d, or none for the whole picture", in.Width, status.MinPictureWidth, status.MaxPictureWidth)}
 	}
 	p, err := a.vision.Snapshot(ctx, in.Camera, vision.SnapshotOptions{MaxWidth: in.Width, Draw: in.Draw})
 	if err != nil {
@@ -159,8 +158,7 @@ func (a *Agent) logLevel(_ context.Context, args json.RawMessage, _ func(string,
 		return nil, err
 	}
 	var l slog.Level
-	known := slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(in.Level)) // the reader would take info+3, too
-	if err := l.UnmarshalText([]byte(in.Level)); err != nil || !known {
+	if err := l.UnmarshalText([]byte(in.Level)); err != nil || !isLogLevel(strings.ToLower(in.Level)) { // the reader takes info+3, too
 		return nil, command.Error{Code: "args", Message: fmt.Sprintf("level is %.64q; expected debug, info, warn or error", in.Level)}
 	}
 	if a.opt.Level == nil {

@@ -225,13 +225,15 @@ func (c *Config) checkBoard() error {
 	return nil
 }
 
+func isLogLevel(l string) bool { return slices.Contains([]string{"debug", "info", "warn", "error"}, l) }
+
 func (c *Config) checkStatus() error {
 	if c.Status.Listen != "off" {
 		if err := (status.Config{Listen: c.Status.Listen}).Validate(); err != nil {
 			return problem("status.listen", "%q, expected HOST:PORT such as 127.0.0.1:8642, or off", c.Status.Listen)
 		}
 	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+	if !isLogLevel(c.Log.Level) {
 		return problem("log.level", "%q, expected debug, info, warn or error", c.Log.Level)
 	}
 	if !slices.Contains([]string{"auto", "text", "json", "journal"}, c.Log.Format) {

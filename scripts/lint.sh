@@ -13,8 +13,8 @@ CGO_ENABLED=0 go vet ./... || bad=1
 for tool in staticcheck golangci-lint; do
   command -v "$tool" >/dev/null || { say "$tool is not installed: skipped"; continue; }
   case $tool in
-  staticcheck) CGO_ENABLED=0 staticcheck ./... || true ;;
-  golangci-lint) CGO_ENABLED=0 golangci-lint run || true ;;
+  staticcheck) CGO_ENABLED=0 staticcheck ./... || say "$tool has advice; it decides nothing" ;;
+  golangci-lint) CGO_ENABLED=0 golangci-lint run || say "$tool has advice; it decides nothing" ;;
   esac
 done
 exit $bad

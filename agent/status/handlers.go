@@ -166,7 +166,11 @@ func (s *Server) cameraNames() []string {
 	return names
 }
 
-const maxPictureWidth = 4096
+// The widths in pixels that a picture may be asked for in.
+const (
+	MinPictureWidth = 16
+	MaxPictureWidth = 4096
+)
 
 // pictureWidth reads ?width=; absent means the frame's own.
 func pictureWidth(v string) (int, error) {
@@ -174,8 +178,8 @@ func pictureWidth(v string) (int, error) {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(v)
-	if err != nil || n < 16 || n > maxPictureWidth {
-		return 0, fmt.Errorf("width is a number of pixels from 16 to %d", maxPictureWidth)
+	if err != nil || n < MinPictureWidth || n > MaxPictureWidth {
+		return 0, fmt.Errorf("width is a number of pixels from %d to %d", MinPictureWidth, MaxPictureWidth)
 	}
 	return n, nil
 }

@@ -250,7 +250,7 @@ func TestStreamIsForThisDevicesOwnPages(t *testing.T) {
 
 func TestFormsAreFew(t *testing.T) {
 	forms := map[form]bool{}
-	for w := 16; w <= maxPictureWidth; w++ {
+	for w := MinPictureWidth; w <= MaxPictureWidth; w++ {
 		k, _, err := readForm("front", url.Values{"width": {strconv.Itoa(w)}, "draw": {strconv.Itoa(w % 2)}, "fps": {"0.1"}})
 		if err != nil || k.width > 1280 || k.width < min(w, 1280) {
 			t.Fatalf("%d: %+v %v", w, k, err)

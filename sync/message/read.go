@@ -208,6 +208,9 @@ func IsTarget(s string) bool {
 	return true
 }
 
+// TooLong begins what the uplink puts in the place of a document that it has read past.
+const TooLong = "too long: "
+
 // decode bounds first what the decoder would have to hold.
 func decode(b []byte, v any) error {
 	if len(b) > MaxDocument {
@@ -222,7 +225,7 @@ func decode(b []byte, v any) error {
 	case values > maxValues:
 		return fmt.Errorf("more than %d values", maxValues)
 	}
-	if bytes.HasPrefix(b, []byte("too long: ")) { // the uplink read past it, and put this in its place
+	if bytes.HasPrefix(b, []byte(TooLong)) {
 		return errors.New(clip(string(b)))
 	}
 	if !isObject(b) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"heron/sync/message"
 )
 
 // maxInbound is the longest packet that the MQTT client is given; it would allocate whatever length five bytes claim. A longer message,
@@ -237,7 +239,7 @@ func (g *guard) shorten(first byte, length int) error {
 	if _, err := g.r.Discard(length - keep); err != nil {
 		return noEOF(err)
 	}
-	body := fmt.Appendf(start, "too long: %d bytes, at most %d are taken", length-keep, maxInbound-keep)
+	body := fmt.Appendf(start, message.TooLong+"%d bytes, at most %d are taken", length-keep, maxInbound-keep)
 	g.head = append(binary.AppendUvarint([]byte{first}, uint64(len(body))), body...)
 	return nil
 }

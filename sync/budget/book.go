@@ -12,6 +12,7 @@ import (
 const (
 	block     = 256 << 10        // bytes written down at a time
 	keepEvery = 15 * time.Minute // measured time that a reboot can cost
+	aJump     = time.Minute      // by which a clock in sync parts from the measured time at once
 )
 
 // A new day begins when a clock in sync shows another date than the one the day is for and 22 hours were measured since the last new day;
@@ -62,7 +63,7 @@ type book struct {
 	opened  bool          // the pages are those of the file
 	left    int64         // of the block in hand
 	off     bool          // the time before this boot is not counted yet
-	owed    bool          // it is counted, and not written down: another start would count it again, by a clock that may have jumped
+	owed    bool          // it is counted, or the clock has jumped, and that is not written down: another start would take the one or the other for time off
 	at      time.Duration // Mono, as far as time is measured
 	dirty   bool          // spent or begun since the last write
 	trouble string
@@ -127,6 +128,8 @@ func (b *book) advance() {
 		if b.off { // Wall is as late as it can be without the time that the device was off
 			step += max(0, now.Sub(b.Wall))
 			b.off, b.owed = false, true
+		} else if !b.Wall.IsZero() && now.Sub(b.Wall).Abs() > aJump {
+			b.owed = true
 		}
 		b.Wall = now
 		day, month = now.Format(time.DateOnly), now.Format("2006-01")
@@ -252,7 +255,7 @@ func (b *book) keep(last bool) error {
 		b.add(-b.left)
 		b.left = 0
 	}
-	if !b.dirty && b.Day.Spent == 0 && b.Month.Spent == 0 {
+	if !b.dirty && !b.owed && b.Day.Spent == 0 && b.Month.Spent == 0 {
 		return nil
 	}
 	return b.write()

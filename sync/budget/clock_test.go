@@ -72,6 +72,17 @@ func TestFault_C1_C2_C3_ClocksThatJump(t *testing.T) {
 			d.pass(12 * time.Hour) // it began at noon, as of 00:00
 			d.can(mib)
 		},
+		"forward ten hours, then killed, then without a clock": func(d *device) { // the jump is no time that the device was off
+			d.wall = d.wall.Add(10 * time.Hour)
+			d.cannot("is spent")
+			d.kill()
+			d.synced = false
+			d.off(2 * time.Hour)
+			d.synced = true
+			d.cannot("is spent")
+			d.pass(12 * time.Hour)
+			d.can(mib)
+		},
 		"another time zone": func(d *device) {
 			d.pass(12 * time.Hour)
 			d.can(mib)

@@ -182,19 +182,19 @@ func (b *Books) Rows() []Row {
 	return out
 }
 
-// runs is a set of numbers as sorted runs that do not touch: a stream without holes costs one.
+// runs is a set of numbers from 1 as sorted runs that do not touch: a stream without holes costs one.
 type runs struct{ list []Hole }
 
-// add puts from…to in and says whether any was new.
+// add puts from…to in and says whether any was new. It never adds to a number, for there is a highest one.
 func (s *runs) add(from, to uint64) bool {
 	i, _ := slices.BinarySearchFunc(s.list, from, func(h Hole, f uint64) int {
-		if h.To+1 < f {
+		if h.To < f-1 {
 			return -1
 		}
 		return 1
 	})
 	j := i
-	for j < len(s.list) && s.list[j].From <= to+1 {
+	for j < len(s.list) && s.list[j].From-1 <= to {
 		if s.list[j].From <= from && to <= s.list[j].To {
 			return false
 		}

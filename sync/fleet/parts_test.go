@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -155,6 +156,37 @@ func TestBooksTellChangedRecords(t *testing.T) {
 		b.Take(Line{Group: "g", Device: "d", Epoch: "e", Record: json.RawMessage(rec)})
 	}
 	if r := b.Rows()[0]; r.Duplicates != 1 || r.Changed != 1 || r.Unread != 1 || r.Good() {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The highest number that there is, which a damaged or hostile record can have, is counted like any other.
+func TestBooksCountTheHighestNumber(t *testing.T) {
+	const top = math.MaxUint64
+	for _, c := range []struct {
+		came                                 []uint64
+		records, again, missing, first, last uint64
+	}{
+		{[]uint64{top}, 1, 0, 0, top, top},
+		{[]uint64{top, top, top}, 1, 2, 0, top, top},
+		{[]uint64{top - 1, top, top - 1, top}, 2, 2, 0, top - 1, top},
+		{[]uint64{top, top - 2}, 2, 0, 1, top - 2, top},
+		{[]uint64{top, 1, 2, top, 4}, 4, 1, top - 4, 1, top},
+		{[]uint64{1, 3, top}, 3, 0, top - 3, 1, top},
+	} {
+		b := NewBooks()
+		for _, seq := range c.came {
+			b.Take(Line{Group: "g", Device: "d", Epoch: "e", Record: fmt.Appendf(nil, `{"seq":%d}`, seq)})
+		}
+		if r := b.Rows()[0]; r.Records != c.records || r.Duplicates != c.again || r.Missing != c.missing || r.First != c.first || r.Last != c.last || r.Changed+r.Unread != 0 {
+			t.Errorf("%d: %+v", c.came, r)
+		}
+	}
+	b := NewBooks() // a gap that ends there, named twice
+	for i, rec := range []string{`{"seq":%d}`, `{"seq":%d,"gap":{"from":3,"to":18446744073709551615}}`, `{"seq":%d,"gap":{"from":3,"to":18446744073709551615}}`, `{"seq":%d}`} {
+		b.Take(Line{Group: "g", Device: "d", Epoch: "e", Record: fmt.Appendf(nil, rec, 1+i*i)})
+	}
+	if r := b.Rows()[0]; r.Records != 4 || r.Missing != 0 || r.Owned != 6 || !r.Good() {
 		t.Errorf("%+v", r)
 	}
 }

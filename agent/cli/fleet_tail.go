@@ -180,14 +180,20 @@ func booksTable(out io.Writer, rows []fleet.Row) error {
 	table := [][]cell{heads("DEVICE", "EPOCH", "SEQ", "RECORDS", "LATE", "AGAIN", "DIFFER", "GAPS", "MISSING", "")}
 	num := func(v uint64) cell { return cell{fmt.Sprint(v), plain} }
 	for _, r := range rows {
-		verdict := []string{}
+		verdict, span := []string{}, "-"
+		if r.Records > 0 {
+			span = fmt.Sprintf("%d…%d", r.First, r.Last)
+		}
 		for _, h := range r.Holes {
 			verdict = append(verdict, fmt.Sprintf("%d…%d", h.From, h.To))
+		}
+		if r.Unread > 0 {
+			verdict = append(verdict, fmt.Sprintf("%d without a sequence number", r.Unread))
 		}
 		if r.Good() {
 			verdict = append(verdict, "ok")
 		}
-		table = append(table, []cell{{harmless(r.Group + "/" + r.Device), plain}, {harmless(r.Epoch), plain}, {fmt.Sprintf("%d…%d", r.First, r.Last), plain},
+		table = append(table, []cell{{harmless(r.Group + "/" + r.Device), plain}, {harmless(r.Epoch), plain}, {span, plain},
 			num(r.Records), num(r.Late), num(r.Duplicates), num(r.Changed), num(r.Owned), num(r.Missing), {strings.Join(verdict, " "), plain}})
 	}
 	return cv.redraw(cv.table(table))

@@ -152,6 +152,26 @@ failure rate     unknown: nothing was switched
 time to restore  unknown (switch to the previous model running again)`)
 }
 
+// Each reason for which an epoch does not add up is in its line.
+func TestBooksTable(t *testing.T) {
+	b := fleet.NewBooks()
+	for _, c := range []struct{ device, rec string }{
+		{"dev-1", `{"seq":1}`}, {"dev-1", `{"seq":2}`}, {"dev-2", `{"seq":1}`}, {"dev-2", `{"a":1}`}, {"dev-2", `{"seq":"2"}`}, {"dev-3", `{"seq":-1}`}, {"dev-4", `{"seq":1}`}, {"dev-4", `{"seq":3}`}, {"dev-4", `{"seq":5}`}, {"dev-4", `[]`},
+	} {
+		b.Take(fleet.Line{Group: "acme", Device: c.device, Stream: "event", Epoch: "9c21", Record: []byte(c.rec)})
+	}
+	var out bytes.Buffer
+	if err := (&app{out: &out}).printBooks(b.Rows()); err == nil || err.Error() != "3 of 4 epochs do not add up" {
+		t.Error(err)
+	}
+	same(t, out.String(), `
+DEVICE      EPOCH  SEQ  RECORDS  LATE  AGAIN  DIFFER  GAPS  MISSING
+acme/dev-1  9c21   1…2  2        0     0      0       0     0        ok
+acme/dev-2  9c21   1…1  1        0     0      0       0     0        2 without a sequence number
+acme/dev-3  9c21   -    0        0     0      0       0     0        1 without a sequence number
+acme/dev-4  9c21   1…5  3        0     0      0       0     2        2…2 4…4 1 without a sequence number`)
+}
+
 func TestArguments(t *testing.T) {
 	got, err := arguments([]string{"level=debug", "n=7", "big=12345678901234567890", "on=true", "text=7 up", `q="x"`, "empty="})
 	if err != nil {

@@ -59,7 +59,11 @@ func deviceText(d fleet.Device, now time.Time) string {
 	} else {
 		row("state", "unknown: it has never said so")
 	}
-	row("last seen", "%s ago", ago(d.LastSeen, now))
+	if d.State == nil && d.Info == nil && d.Reported == nil && d.LastSeen.IsZero() {
+		row("last seen", "never")
+	} else {
+		row("last seen", "%s", timeAgo(d.LastSeen, now))
+	}
 	showInfo(row, d.Info)
 	if d.Desired != nil {
 		row("own desired", "rev %d by %s, %s", d.Desired.Rev, cmp.Or(d.Desired.IssuedBy, "somebody"), clockTime(d.Desired.IssuedAt))
@@ -161,8 +165,16 @@ func showHealth(row rowFunc, h *message.HealthRecord, now time.Time) {
 	if h == nil {
 		return
 	}
-	row("health", "%s, %s ago, up %s %s", h.State, ago(h.T, now), seconds(float64(h.UptimeS)), strings.Join(h.Reasons, ", "))
+	row("health", "%s, %s, up %s %s", h.State, timeAgo(h.T, now), seconds(float64(h.UptimeS)), strings.Join(h.Reasons, ", "))
 	row("backlog", "%d records, %d bytes, oldest %d s", h.Backlog.Records, h.Backlog.Bytes, h.Backlog.OldestS)
+}
+
+// timeAgo is ago as part of a sentence.
+func timeAgo(t, now time.Time) string {
+	if t.IsZero() {
+		return "at an unknown time"
+	}
+	return ago(t, now) + " ago"
 }
 
 func clockTime(t time.Time) string {

@@ -95,6 +95,30 @@ func TestFleetShowWithoutNames(t *testing.T) {
 	}
 }
 
+// Nothing is said of a time that is not known, and what somebody wrote to a device is no word of it.
+func TestFleetShowOfSilentDevices(t *testing.T) {
+	inv := fleet.NewInventory(fleet.Config{})
+	for _, topic := range []string{"dev-1/desired", "dev-2/info"} {
+		inv.Take(fleet.Message{Topic: "heron/v1/acme/" + topic, Retained: topic == "dev-2/info", Payload: []byte(`{"v":1,"rev":3,"issued_at":"2026-11-20T12:00:00Z","issued_by":"ann"}`)})
+	}
+	devices := inv.Devices()
+	same(t, deviceText(devices[0], fleetNow), `
+device       acme/dev-1
+state        unknown: it has never said so
+last seen    never
+own desired  rev 3 by ann, 2026-11-20 12:00:00Z
+reported     nothing yet`)
+	devices[1].Health = &message.HealthRecord{State: "ok", UptimeS: 60} // its time cannot be read
+	same(t, deviceText(devices[1], fleetNow), `
+device     acme/dev-2
+state      unknown: it has never said so
+last seen  at an unknown time
+machine    unknown, unknown, 
+reported   nothing yet
+health     ok, at an unknown time, up 1m0s 
+backlog    0 records, 0 bytes, oldest 0 s`)
+}
+
 func TestRolloutTable(t *testing.T) {
 	devices := fleetSample(t)
 	r := fleet.Rollout{V: 1, Slot: "main", Target: "bottles/1.5.0", State: fleet.Running, At: fleet.Position{Wave: 1, Rev: 3, FirstRev: 2, Since: fleetNow.Add(-10 * time.Minute)},

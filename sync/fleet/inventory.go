@@ -151,7 +151,7 @@ func (v *Inventory) takeDevice(g, id, below string, m Message) {
 		d = &Device{Group: g, ID: id, heard: memory{}}
 		v.devices[key] = d
 	}
-	if !m.Retained {
+	if !m.Retained && below != "desired" { // which is said to it, not by it
 		d.LastSeen = time.Now().UTC().Truncate(time.Millisecond)
 	}
 	err := d.take(below, m)

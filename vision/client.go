@@ -29,6 +29,7 @@ type ClientConfig struct {
 	BeatTimeout      time.Duration // no beat: the process hangs or is stopped; default 1 s
 	InferenceTimeout time.Duration // one inference; default 5 s
 	MaxMemory        int64         // resident bytes; default 1 GiB
+	OneShot          bool          // the caller is gone before a model that was held back is tried again, so nothing is promised of it
 	EngineRetry      time.Duration // an engine that was lost is first tried again after so long, then after twice as long, …; default 5 s
 
 	OnObservation func(Observation) // called in order, never two at a time; must not block

@@ -54,6 +54,7 @@ const (
 // history is what Run remembers from one process to the next. Run's goroutine alone uses it.
 type history struct {
 	pace
+	oneShot  bool
 	failures int // losses in a row, without a healthy run between
 	beats    int // losses in a row by silence
 	hellos   int // … before the hello
@@ -132,7 +133,11 @@ func (h *history) strike(l *loss, now time.Time) bool {
 	}
 	s.wait = min(2*s.wait, heldRetryMax)
 	s.retryAt = now.Add(s.wait)
-	s.held = &Refused{Slot: l.slot, Code: heldCode(l.cause), NextStep: fmt.Sprintf("use another model; this one is tried again every %v", s.wait),
+	next := "use another model"
+	if !h.oneShot {
+		next += fmt.Sprintf("; this one is tried again every %v", s.wait)
+	}
+	s.held = &Refused{Slot: l.slot, Code: heldCode(l.cause), NextStep: next,
 		Reason: fmt.Sprintf("the model of slot %q took heron-vision down %d times, last: %s", l.slot, s.strikes, l.reason)}
 	return true
 }

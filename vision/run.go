@@ -11,6 +11,7 @@ import (
 // and every observation was delivered (nil). No process and no goroutine is left when it returns. Call it once.
 func (c *Client) Run(ctx context.Context) error {
 	h := newHistory(c.pace)
+	h.oneShot = c.cfg.OneShot
 	for ctx.Err() == nil {
 		l, s, err := c.once(ctx, h)
 		if l == nil {

@@ -89,7 +89,7 @@ func (a *app) classify(ctx context.Context, model, engine, command string, pictu
 
 // startVision runs a heron-vision of this command's own, until end. What matters of its log comes back in errors.
 func startVision(ctx context.Context, conf vision.ClientConfig) (client *vision.Client, end func(), err error) {
-	conf.Log = slog.New(slog.DiscardHandler)
+	conf.Log, conf.OneShot = slog.New(slog.DiscardHandler), true
 	if client, err = vision.NewClient(conf); err != nil {
 		return nil, nil, err
 	}

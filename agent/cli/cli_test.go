@@ -76,6 +76,23 @@ func TestClassifyAnswersALineAPicture(t *testing.T) {
 	}
 }
 
+// A command that is over with its answer promises nothing for later, when a model takes heron-vision down.
+func TestOneShotCommandsPromiseNoOtherTry(t *testing.T) {
+	f := newField(t, nobody, "pictures:pictures")
+	f.write(t, "bundle/labels.txt", "dark\nabort\n")
+	f.write(t, "bundle/answers.json", `{"answers":[["abort",0.9]]}`)
+	bundle := filepath.Join(f.dir, "bundle")
+	for _, args := range [][]string{
+		{"classify", "--model", bundle, "--vision", os.Args[0], filepath.Join(f.dir, "pictures/0.png")},
+		{"accel", "bench", "--model", bundle, "--vision", os.Args[0], "--for", "1s"},
+	} {
+		out, msg, _ := heron(t, args...)
+		if said := out + msg; !strings.Contains(said, "took heron-vision down 2 times") || !strings.Contains(said, "use another model") || strings.Contains(said, "tried again") {
+			t.Errorf("%s: %s", args[0], said)
+		}
+	}
+}
+
 func TestVersionAndCompletion(t *testing.T) {
 	if out, _, code := heron(t, "version", "--json"); code != 0 || !strings.Contains(out, `"version"`) {
 		t.Errorf("version: %d %s", code, out)

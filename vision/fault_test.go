@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -359,9 +360,7 @@ func TestFault_V2_TheOtherCameraKeepsItsRate(t *testing.T) {
 		Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}}})
 	e.flows(5)
 	good := func() (n int) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, o := range e.obs {
+		for _, o := range e.observations() {
 			if o.Camera == "front" {
 				n++
 			}
@@ -374,7 +373,27 @@ func TestFault_V2_TheOtherCameraKeepsItsRate(t *testing.T) {
 	took := time.Since(t0).Seconds()
 	share := float64(good()-before) / (20 * took)
 	t.Logf("%d replacements in %.1f s; the other camera kept %.1f %% of its rate", s.Restarts, took, 100*share)
-	if share < 0.95-0.1 { // the machine may be busy: the figure is the log's, the limit only catches a camera that waits for the other
-		t.Errorf("the other camera kept %.1f %% of its rate", 100*share)
+	// The machine may be busy: the rate is for the log alone, and what is asked is that this camera ran while the other hung for a second or more.
+	if got := besideHang(e.observations()); len(got) < 3 || slices.Min(got) < 5 {
+		t.Errorf("observations of this camera while the other hung: %d", got)
 	}
+}
+
+// besideHang is, for each process that "bad" hung, how many observations "front" made after the last of "bad": each process numbers its frames anew.
+func besideHang(obs []vision.Observation) (counts []int) {
+	n, last, hung := 0, uint64(0), false
+	for _, o := range obs {
+		switch {
+		case o.Camera == "bad":
+			n, hung = 0, true
+			continue
+		case o.Frame <= last:
+			if hung {
+				counts = append(counts, n)
+			}
+			n, hung = 0, false
+		}
+		n, last = n+1, o.Frame
+	}
+	return counts
 }

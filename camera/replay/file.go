@@ -46,8 +46,10 @@ func (p Files) decode(data []byte, f *camera.Frame) error {
 	switch {
 	case err != nil:
 		return err
-	case w <= 0 || h <= 0 || w > maxSide || h > maxSide || w*h > MaxPixels:
-		return fmt.Errorf("%d×%d pixels are more than the limit of %d megapixels", w, h, MaxPixels/1_000_000)
+	case w <= 0 || h <= 0:
+		return fmt.Errorf("damaged %s header: its width or height is zero or below", format)
+	case w > maxSide || h > maxSide || int64(w)*int64(h) > MaxPixels:
+		return fmt.Errorf("%d×%d pixels are more than the limits of %d megapixels and %d pixels a side", w, h, MaxPixels/1_000_000, maxSide)
 	case p.Decode == nil || format == "gif": // OpenCV reads no gif before 4.11
 		return Decode(data, f)
 	case format == "jpeg" && cutShort(data): // OpenCV makes grey of what is missing, and Go's decoder says it
@@ -63,8 +65,8 @@ var errNotPicture = errors.New("not a picture that Heron reads (jpg, png, bmp, g
 // header tells format and size without decoding pixels.
 func header(data []byte) (format string, w, h int, err error) {
 	if len(data) >= 26 && data[0] == 'B' && data[1] == 'M' { // Go's decoder knows fewer kinds of bmp than OpenCV's
-		w, h := int32(binary.LittleEndian.Uint32(data[18:])), int32(binary.LittleEndian.Uint32(data[22:]))
-		return "bmp", int(w), max(int(h), -int(h)), nil
+		w, h := int(int32(binary.LittleEndian.Uint32(data[18:]))), int(int32(binary.LittleEndian.Uint32(data[22:])))
+		return "bmp", w, max(h, -h), nil // below zero says that the top row comes first
 	}
 	c, format, err := image.DecodeConfig(bytes.NewReader(data))
 	if errors.Is(err, image.ErrFormat) {

@@ -12,6 +12,7 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -222,6 +223,27 @@ func TestBadFilesAreNamed(t *testing.T) {
 	}
 	if err := (Files{}).Read(filepath.Join(dir, "none.jpg"), &camera.Frame{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// A header is a stranger's. A height below zero, which says that the top row comes first, is no error.
+func TestSizesOfBMPHeaders(t *testing.T) {
+	const damaged, large = "damaged bmp header: its width or height is zero or below", " pixels are more than the limits of 100 megapixels and 65535 pixels a side"
+	for _, c := range []struct {
+		w, h int32
+		says string // empty: it is read
+	}{
+		{48, 32, ""}, {48, -32, ""},
+		{-48, 32, damaged}, {math.MinInt32, 32, damaged}, {-48, -32, damaged}, {0, 32, damaged}, {48, 0, damaged},
+		{48, math.MinInt32, "48×2147483648" + large}, {math.MaxInt32, math.MaxInt32, "2147483647×2147483647" + large},
+		{60000, -60000, "60000×60000" + large}, {65535, 65535, "65535×65535" + large}, {65536, 1, "65536×1" + large},
+	} {
+		data := bytes.Clone(encoded(t, "bmp"))
+		binary.LittleEndian.PutUint32(data[18:], uint32(c.w))
+		binary.LittleEndian.PutUint32(data[22:], uint32(c.h))
+		if err := (Files{}).decode(data, &camera.Frame{}); (err == nil) != (c.says == "") || err != nil && err.Error() != c.says {
+			t.Errorf("%d×%d: %v, want %q", c.w, c.h, err, c.says)
+		}
 	}
 }
 

@@ -2,10 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.etcd.io/bbolt"
 )
 
 func TestExitCodesAndOneLine(t *testing.T) {
@@ -89,6 +92,32 @@ func TestOneShotCommandsPromiseNoOtherTry(t *testing.T) {
 		out, msg, _ := heron(t, args...)
 		if said := out + msg; !strings.Contains(said, "took heron-vision down 2 times") || !strings.Contains(said, "use another model") || strings.Contains(said, "tried again") {
 			t.Errorf("%s: %s", args[0], said)
+		}
+	}
+}
+
+// Nothing can be told of a file that is no outbox: zeros with exit code 0 would be taken for an empty one.
+func TestOutboxOfAnotherFile(t *testing.T) {
+	f := newField(t, nobody, "pictures:pictures")
+	f.write(t, "text.db", "hello, I am no outbox\n")
+	f.write(t, "empty.db", "")
+	other, err := bbolt.Open(filepath.Join(f.dir, "other.db"), 0o600, nil)
+	if err == nil {
+		err = errors.Join(other.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucket([]byte("people"))
+			return errors.Join(err, b.Put([]byte("ann"), []byte("bee")))
+		}), other.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"text.db", "empty.db", "other.db"} {
+		for _, what := range []string{"stats", "verify", "export"} {
+			_, msg, code := heron(t, "outbox", what, "--file", filepath.Join(f.dir, name))
+			if code != exitFailed || !strings.Contains(msg, name) || strings.Contains(msg, "deliver the rest") {
+				t.Errorf("%s %s: %d %s", what, name, code, msg)
+			}
+			oneLine(t, msg)
 		}
 	}
 }

@@ -59,25 +59,31 @@ func (a *app) outboxStats(path string) error {
 			return a.printOutbox(snap.Outbox)
 		}
 	}
-	r, err := outbox.Verify(path)
-	if err != nil {
-		return err
-	}
-	return a.printOutbox(r)
+	_, err := a.readOutbox(path)
+	return err
 }
 
 func (a *app) outboxVerify(path string) error {
-	r, err := outbox.Verify(path)
+	r, err := a.readOutbox(path)
 	if err != nil {
-		return err
-	}
-	if err := a.printOutbox(r); err != nil {
 		return err
 	}
 	if r.Damaged > 0 {
 		return &codedError{exitFailed, fmt.Errorf("%d groups are damaged; the service will set them aside and deliver the rest", r.Damaged)}
 	}
 	return nil
+}
+
+// readOutbox prints what is in the file. Of another file that is nothing, which is not the same as an empty outbox.
+func (a *app) readOutbox(path string) (outbox.Report, error) {
+	r, err := outbox.Verify(path)
+	if err == nil {
+		err = a.printOutbox(r)
+	}
+	if err == nil && r.Epoch == "" && r.Groups == 0 {
+		err = &codedError{exitFailed, fmt.Errorf("%s is no outbox, or one of which nothing can be read: %s", path, r.Problem)}
+	}
+	return r, err
 }
 
 // printOutbox prints v as JSON, indented for people.

@@ -21,6 +21,8 @@ type Frame struct {
 	Device                time.Duration // the driver's own timestamp where there is one; 0 is none
 	Jumps                 uint64        // how often Device had gone back or jumped before or at this frame; At has not
 	Name                  string        // file name of a picture; empty for live cameras
+
+	masked []rect // where masks made it black; never written to again
 }
 
 // Device is one open camera. One goroutine owns it: Read and Close are never called at the same time

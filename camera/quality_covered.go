@@ -16,6 +16,8 @@ const (
 	shadeOfScene                = 8    // what the smoothest second of a scene has to have had
 	shadeSeconds                = 20   // of a scene, before there is an opinion
 	shadeForget                 = 600  // seconds, until a smooth one no longer counts
+	roughLeast                  = 20   // cells, or masks leave too little to say
+	roughUnknown                = 255
 	coveredAfter                = 3 * time.Second
 	coveredEndAfter             = time.Second
 )
@@ -37,14 +39,14 @@ func (c *cover) judge(f *Frame, g *grid, edges float64, fit bool) bool {
 		return c.told.on && fit
 	}
 	if full {
-		c.second(f.At, edges)
+		c.second(f.At, edges, g.veil)
 		c.now.begin(f.At)
 	}
 	return c.told.on
 }
 
-func (c *cover) second(at time.Time, edges float64) {
-	rough := c.rough()
+func (c *cover) second(at time.Time, edges float64, v *veil) {
+	rough := c.rough(v)
 	smooth := edges < fewEdges && rough < pick(c.told.on, smoothShade, smoothShadeEnd)
 	switch {
 	case smooth && c.seconds >= shadeSeconds && c.least >= shadeOfScene:
@@ -74,16 +76,24 @@ func (c *cover) learn(rough float64) {
 	c.least += (rough - c.least) / shadeForget
 }
 
-// rough is the root mean square of the second differences, across and down, of this second's cells.
-func (c *cover) rough() float64 {
+// rough is the root mean square of the second differences, across and down, of this second's cells that are seen, as their neighbours are.
+func (c *cover) rough(v *veil) float64 {
 	var sum float32
+	n := 0
 	lumas := &c.now.lumas
 	for y := 1; y < cellRows-1; y++ {
 		for x := 1; x < cellCols-1; x++ {
 			i := y*cellCols + x
+			if !v.sees(i) || !v.sees(i-1) || !v.sees(i+1) || !v.sees(i-cellCols) || !v.sees(i+cellCols) {
+				continue
+			}
+			n++
 			d := lumas[i] - (lumas[i-1]+lumas[i+1]+lumas[i-cellCols]+lumas[i+cellCols])/4
 			sum += d * d
 		}
 	}
-	return math.Sqrt(float64(sum)/((cellCols-2)*(cellRows-2))) / float64(c.now.n)
+	if n < roughLeast {
+		return roughUnknown
+	}
+	return math.Sqrt(float64(sum)/float64(n)) / float64(c.now.n)
 }

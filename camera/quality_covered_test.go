@@ -90,7 +90,7 @@ func TestFault_V4_OutOfFocusIsNotCovered(t *testing.T) {
 		f.Pix = slices.Clone(f.Pix)
 		unfocused(&f, 6)
 		if facts := q.Assess(&f, true); slices.Contains(facts, Covered) {
-			t.Fatalf("%v; rough %.1f", facts, q.cover.rough())
+			t.Fatalf("%v; rough %.1f", facts, q.cover.rough(q.grid.veil))
 		}
 	}
 }

@@ -30,6 +30,8 @@ type grid struct {
 	luma          [maxPoints]uint8 // of 2×2 pixels each
 	green         [maxPoints]uint8 // of one pixel: averaging would hide the noise
 	dead          int              // points
+	veil          *veil            // what masks hide; nil: nothing
+	laidVeil      *veil            // the one that was laid out last
 
 	laid    [2]int          // the size that place and perCell are for
 	place   [gridCols]uint8 // the cell column of each grid column
@@ -58,11 +60,15 @@ func (g *grid) measure(f *Frame) Measures {
 	for i := range columns[:cols] {
 		columns[i] = 3 * (i * (f.Width - 1) / cols) // always a pixel left of the last
 	}
+	g.veil = g.veilOf(f, columns[:cols])
 	for j := range rows {
 		y := j * (f.Height - 1) / rows
 		upper := f.Pix[y*f.Stride:][:3*f.Width]
 		lower := f.Pix[min(y+1, f.Height-1)*f.Stride:][:3*f.Width]
 		g.row(j, columns[:cols], upper, lower)
+	}
+	if g.veil != nil {
+		g.fill()
 	}
 	m := g.sum()
 	if g.celled() {
@@ -93,9 +99,32 @@ func (g *grid) row(j int, columns []int, upper, lower []byte) {
 	}
 }
 
+// totals are sums over points.
+type totals struct{ n, pairs, sum, squares, gradient, bright, lit int }
+
 // sum makes the measures of the sampled points.
 func (g *grid) sum() Measures {
-	cols, n := g.cols, g.cols*g.rows
+	var t totals
+	if g.veil == nil {
+		t = g.all()
+	} else {
+		t = g.measured()
+	}
+	n := float64(t.n)
+	mean := float64(t.sum) / n
+	return Measures{
+		Mean:     mean,
+		Spread:   math.Sqrt(max(0, float64(t.squares)/n-mean*mean)),
+		Gradient: float64(t.gradient) / float64(max(1, t.pairs)),
+		Bright:   float64(t.bright) / n,
+		Lit:      float64(t.lit) / n,
+		Dead:     float64(g.dead) / n,
+	}
+}
+
+// all adds up every point.
+func (g *grid) all() totals {
+	cols := g.cols
 	var sum, squares, gradient, bright, lit int
 	for j := range g.rows {
 		row := g.luma[j*cols:][:cols]
@@ -113,15 +142,7 @@ func (g *grid) sum() Measures {
 			left = l
 		}
 	}
-	mean := float64(sum) / float64(n)
-	return Measures{
-		Mean:     mean,
-		Spread:   math.Sqrt(max(0, float64(squares)/float64(n)-mean*mean)),
-		Gradient: float64(gradient) / float64(max(1, (cols-1)*g.rows+cols*(g.rows-1))),
-		Bright:   float64(bright) / float64(n),
-		Lit:      float64(lit) / float64(n),
-		Dead:     float64(g.dead) / float64(n),
-	}
+	return totals{n: cols * g.rows, pairs: (cols-1)*g.rows + cols*(g.rows-1), sum: sum, squares: squares, gradient: gradient, bright: bright, lit: lit}
 }
 
 // second sums the cells' luma over a second.

@@ -95,14 +95,17 @@ type runs struct {
 	fine, coarse int
 }
 
-// take samples runs across and down, on a regular grid.
+// take samples runs across and down, on a regular grid; those that a mask touches are left out.
 func (r *runs) take(f *Frame) {
 	unit := max(1, (f.Width+320)/640)
 	if length := run*unit + 1; f.Width >= length {
 		for j := range runsDown {
-			row := f.Pix[(2*j+1)*f.Height/(2*runsDown)*f.Stride:][:3*f.Width]
+			y := (2*j + 1) * f.Height / (2 * runsDown)
+			row := f.Pix[y*f.Stride:][:3*f.Width]
 			for i := range perRow {
-				r.add(row[3*(i*(f.Width-length)/(perRow-1))+1:], 3*unit)
+				if x := i * (f.Width - length) / (perRow - 1); !f.hides(rect{x, y, x + length, y + 1}) {
+					r.add(row[3*x+1:], 3*unit)
+				}
 			}
 		}
 	}
@@ -110,8 +113,9 @@ func (r *runs) take(f *Frame) {
 		for i := range runsRight {
 			x := (2*i + 1) * f.Width / (2 * runsRight)
 			for j := range perColumn {
-				y := j * (f.Height - length) / (perColumn - 1)
-				r.add(f.Pix[y*f.Stride+3*x+1:], f.Stride*unit)
+				if y := j * (f.Height - length) / (perColumn - 1); !f.hides(rect{x, y, x + 1, y + length}) {
+					r.add(f.Pix[y*f.Stride+3*x+1:], f.Stride*unit)
+				}
 			}
 		}
 	}

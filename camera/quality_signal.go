@@ -37,11 +37,14 @@ func colour(f *Frame) float64 {
 	for y := 0; y < f.Height; y += max(1, f.Height/16) {
 		row := f.Pix[y*f.Stride:][:3*f.Width]
 		for x := 0; x < f.Width; x += max(1, f.Width/16) {
+			if f.hides(rect{x, y, x + 1, y + 1}) {
+				continue
+			}
 			for c := range sum {
 				sum[c] += int(row[3*x+c])
 			}
 			n++
 		}
 	}
-	return float64(max(sum[0], sum[1], sum[2])-min(sum[0], sum[1], sum[2])) / float64(n)
+	return float64(max(sum[0], sum[1], sum[2])-min(sum[0], sum[1], sum[2])) / float64(max(1, n))
 }

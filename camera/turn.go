@@ -7,6 +7,8 @@ type viewer struct {
 	View
 	needed bool // else frames pass untouched
 	spare  []byte
+	masked []rect // of frames of size; frames on their way share it, so another size has one of its own
+	size   [2]int
 }
 
 func newViewer(v View) viewer {
@@ -29,9 +31,28 @@ func (v *viewer) apply(f *Frame) {
 	case v.ROI != nil:
 		crop(f, roi)
 	}
-	for i := range v.Masks {
-		f.blacken(v.Masks[i].pixels(w, h), roi)
+	if len(v.Masks) == 0 {
+		return
 	}
+	if size := [2]int{w, h}; v.size != size {
+		v.size, v.masked = size, v.hidden(w, h, roi)
+	}
+	f.masked = v.masked
+	for _, r := range f.masked {
+		f.blacken(r)
+	}
+}
+
+// hidden are the masks of a picture of w×h as they lie in the region that is shown of it.
+func (v *viewer) hidden(w, h int, roi rect) (masked []rect) {
+	for i := range v.Masks {
+		r := v.Masks[i].pixels(w, h)
+		r = rect{max(r.x0, roi.x0) - roi.x0, max(r.y0, roi.y0) - roi.y0, min(r.x1, roi.x1) - roi.x0, min(r.y1, roi.y1) - roi.y0}
+		if r.x0 < r.x1 && r.y0 < r.y1 {
+			masked = append(masked, r)
+		}
+	}
+	return masked
 }
 
 // rect is a rectangle of pixels, x1 and y1 outside.
@@ -122,10 +143,9 @@ func gather(dst, src []byte, w, h, at, dx, dy int) {
 	}
 }
 
-// blacken paints r, given in the whole picture of which f shows roi.
-func (f *Frame) blacken(r, roi rect) {
-	x0, x1 := max(r.x0, roi.x0)-roi.x0, min(r.x1, roi.x1)-roi.x0
-	for y := max(r.y0, roi.y0) - roi.y0; y < min(r.y1, roi.y1)-roi.y0 && x0 < x1; y++ {
-		clear(f.Pix[y*f.Stride+3*x0 : y*f.Stride+3*x1])
+// blacken paints r.
+func (f *Frame) blacken(r rect) {
+	for y := r.y0; y < r.y1; y++ {
+		clear(f.Pix[y*f.Stride+3*r.x0 : y*f.Stride+3*r.x1])
 	}
 }

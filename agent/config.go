@@ -281,6 +281,9 @@ func (e *EngineOrder) take(list []any) error {
 		}
 		*e = append(*e, name)
 	}
+	if len(*e) == 1 && (*e)[0] == "auto" {
+		*e = nil
+	}
 	return nil
 }
 

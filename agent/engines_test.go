@@ -17,7 +17,10 @@ const camera1 = "cameras: [{name: a, source: \"testcard:\"}]\n"
 func TestEngineOrder(t *testing.T) {
 	for text, want := range map[string]string{
 		"auto":                      "",
+		"[auto]":                    "",
 		"edgetpu":                   "edgetpu",
+		"[tensorrt, cuda, onnx]":    "tensorrt cuda onnx",
+		"[myriad, scripted]":        "myriad scripted",
 		"edgetpu:usb:2-1":           "edgetpu:usb:2-1",
 		"\"edgetpu:pci:0\"":         "edgetpu:pci:0",
 		"[edgetpu:usb:2-1, tflite]": "edgetpu:usb:2-1 tflite",
@@ -55,6 +58,10 @@ func TestBadEngineOrder(t *testing.T) {
 		{"[onnx:usb:2-1, tflite]", "models[0].engine[0]: ", "write onnx alone"},
 		{"openvino:GPU.1", "models[0].engine: ", "write openvino alone"},
 		{"[edgetpu:usb:2-1, edgetpu:usb:2-1]", "models[0].engine[1]: ", "twice"},
+		{"edgtpu", "models[0].engine: \"edgtpu\"", "expected auto, or out of onnx, cuda, tensorrt, tflite, edgetpu, openvino, openvino-gpu, openvino-npu, myriad, scripted"},
+		{"[edgetpu, tflite, ONNX]", "models[0].engine[2]: \"ONNX\"", "onnx"},
+		{"[abacus:usb:2-1, onnx]", "models[0].engine[0]: ", "abacus"},
+		{"[onnx, auto]", "models[0].engine[1]: \"auto\"", "expected auto alone"},
 		{"[\"\", tflite]", "models[0].engine[0]: ", "auto"},
 		{"[[edgetpu]]", "", "a list of names such as"},
 		{"{edgetpu: usb:2-1}", "", "a list of names such as"},
@@ -62,7 +69,7 @@ func TestBadEngineOrder(t *testing.T) {
 	} {
 		for _, form := range []string{"models:\n  - bundle: /b\n    engine: %s\n", "models: [{bundle: /b, engine: %s}]\n"} {
 			_, err := Load(write(t, camera1+fmt.Sprintf(form, c.text)), nil)
-			var bad *ConfigError
+			bad := &ConfigError{}
 			if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), c.next) || strings.Contains(err.Error(), "\n") || c.path != "" && bad.Line < 2 {
 				t.Errorf("%s: %v (line %d); want %q and %q", c.text, err, bad.Line, c.path, c.next)
 			}

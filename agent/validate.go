@@ -144,15 +144,21 @@ func (c *Config) checkModels() error {
 	return nil
 }
 
-// checkEngine wants entries that can mean something somewhere; which engines there are is heron-vision's affair, and the bundle's.
+// checkEngine wants entries that can mean something somewhere; which engines can run is heron-vision's affair, and the bundle's.
 func (m *Model) checkEngine(at string) error {
 	for k, entry := range m.Engine {
 		p := at
 		if len(m.Engine) > 1 {
 			p = fmt.Sprintf("%s[%d]", at, k)
 		}
-		if _, _, err := inference.ParseChoice(entry); err != nil {
+		engine, _, err := inference.ParseChoice(entry)
+		switch {
+		case err != nil:
 			return problem(p, "%s", err)
+		case entry == "auto":
+			return problem(p, "\"auto\" is one of several, expected auto alone, or the names of engines")
+		case !slices.Contains(inference.Engines(), engine):
+			return problem(p, "%q is no engine, expected auto, or out of %s", entry, strings.Join(inference.Engines(), ", "))
 		}
 		if slices.Contains(m.Engine[:k], entry) {
 			return problem(p, "%q is in the list twice; take one of them out", entry)

@@ -5,6 +5,11 @@ import (
 	"strings"
 )
 
+// Engines are the names that heron-vision knows, those that need an accelerator included: which of them can run is another question.
+func Engines() []string {
+	return []string{"onnx", "cuda", "tensorrt", "tflite", "edgetpu", "openvino", "openvino-gpu", "openvino-npu", "myriad", "scripted"}
+}
+
 // edgeTPU is the place of one Coral: the port of a stick, as sysfs names it, or the number of a card.
 var edgeTPU = regexp.MustCompile(`^(usb:[1-9][0-9]{0,2}-[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,6}|pci:(0|[1-9][0-9]{0,2}))$`)
 

@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"heron/inference"
+	"heron/inference/openvino"
 	"heron/vision"
 )
 
@@ -24,6 +28,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
+}
+
+// What a configuration may name is what this program knows, no more and no less.
+func TestConfigurationsMayNameEveryEngine(t *testing.T) {
+	known := slices.Sorted(slices.Values(inference.Engines()))
+	if has := slices.Sorted(maps.Keys(openers(openvino.New(openvino.Config{})))); !slices.Equal(has, known) {
+		t.Errorf("this program has %q, inference.Engines %q", has, known)
+	}
 }
 
 func TestSaysWhatItIs(t *testing.T) {

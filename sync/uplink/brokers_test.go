@@ -150,7 +150,7 @@ func publisher(t testing.TB, address string) func(topic, payload string) {
 // fast makes seconds of the minutes, with room for slow machines.
 func fast() timing {
 	t := defaultTiming()
-	t.dial, t.connect, t.write, t.puback, t.ping = 2*time.Second, 4*time.Second, time.Second, 2*time.Second, time.Second
+	t.dial, t.connect, t.write, t.puback, t.ping = 2*time.Second, 8*time.Second, 2*time.Second, 4*time.Second, 2*time.Second
 	t.dead, t.poll, t.info, t.quiet = 3*time.Second, 50*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
 	t.retry = retryTiming{first: 50 * time.Millisecond, min: 100 * time.Millisecond, max: time.Second, share: 6, refusedMin: 100 * time.Millisecond, refusedMax: 400 * time.Millisecond, memory: 5 * time.Minute}
 	return t

@@ -113,7 +113,7 @@ func TestFault_Q9_BrokerStopsReading(t *testing.T) {
 		})
 	})
 	t.Cleanup(func() { close(over) })
-	for range 200 {
+	for range 80 {
 		b.add(message.Result, 400, false) // 80 kB each: 256 KiB do not fill loopback's buffers, the PUBACK timer must do it too
 	}
 	conf := config("tcp://" + f.address)
@@ -163,7 +163,7 @@ func TestFault_Q10_RetainedGarbage(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	before := heap()
-	u := run(t, conf, b)
+	u := run(t, conf, b, func(t *timing) { t.puback = 20 * time.Second }) // the PUBACK comes after 20 MB of garbage
 	b.add(message.Result, 5, false)
 	eventually(t, "delivered", func() bool { return b.left() == 0 })
 	eventually(t, "all counted", func() bool { s := u.Stats(); return s.Received == 200 && uint64(got.Load())+s.ReceivedDropped == 200 })

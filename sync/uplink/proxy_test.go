@@ -126,6 +126,7 @@ func (p *proxy) pump(to, from net.Conn, rate, limit *atomic.Int64, swallow *atom
 	defer to.Close()
 	defer from.Close()
 	buf, total := make([]byte, 16<<10), int64(0)
+	due := time.Now() // when the link has carried what came so far
 	for {
 		piece := buf
 		if rate != nil && rate.Load() > 0 {
@@ -144,12 +145,14 @@ func (p *proxy) pump(to, from net.Conn, rate, limit *atomic.Int64, swallow *atom
 			reset(from)
 			return
 		}
+		if late := time.Now().Add(-300 * time.Millisecond); due.Before(late) { // it idled; what the machine is late, up to this, is made up for
+			due = late
+		}
 		if rate != nil && rate.Load() > 0 {
-			time.Sleep(time.Duration(float64(n) / float64(rate.Load()) * float64(time.Second)))
+			due = due.Add(time.Duration(float64(n) / float64(rate.Load()) * float64(time.Second)))
 		}
-		if d := p.delay.Load(); d > 0 {
-			time.Sleep(time.Duration(d))
-		}
+		due = due.Add(time.Duration(p.delay.Load()))
+		time.Sleep(time.Until(due))
 		if swallow != nil && swallow.Load() {
 			continue
 		}

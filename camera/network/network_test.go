@@ -236,9 +236,9 @@ func TestFault_V6_HTTPTroubleIsNamed(t *testing.T) {
 			srv := httptest.NewServer(c.serve)
 			defer srv.Close()
 			defer srv.CloseClientConnections()
-			o := camera.Options{Source: srv.URL + "/path?key=geheim", OpenTimeout: 300 * time.Millisecond, ReadTimeout: 300 * time.Millisecond}
-			if name == "no end" {
-				o.ReadTimeout = 30 * time.Second
+			o := camera.Options{Source: srv.URL + "/path?key=geheim", OpenTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second}
+			if c.want == "the camera is silent" {
+				o.OpenTimeout, o.ReadTimeout = 300*time.Millisecond, 300*time.Millisecond
 			}
 			if c.user {
 				o.Username, o.PasswordFile = "admin", passwordFile(t, "geheim")

@@ -241,11 +241,11 @@ func TestSlowCallbackIsNoFault(t *testing.T) {
 	t.Parallel()
 	cmd, env := self("serve")
 	var n atomic.Int64
-	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), BeatTimeout: 300 * time.Millisecond,
+	c, err := vision.NewClient(vision.ClientConfig{Command: cmd, Env: env, Log: quiet(), BeatTimeout: 2 * time.Second,
 		Config: vision.Config{Cameras: []vision.CameraConfig{card(20)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: bundle(t, "scripted", scripted.Script{})}}},
 		OnObservation: func(vision.Observation) {
 			if n.Add(1) == 3 {
-				time.Sleep(2 * time.Second)
+				time.Sleep(4 * time.Second)
 			}
 		}})
 	must(t, err)

@@ -184,7 +184,7 @@ func TestMJPEGWithoutParts(t *testing.T) {
 		io.WriteString(w, "nothing that anybody knows\r\n")
 		return true
 	}))
-	s, ctx := source(t, camera.Options{Source: url, ReadTimeout: 300 * time.Millisecond})
+	s, ctx := source(t, camera.Options{Source: url, ReadTimeout: 2 * time.Second})
 	for !strings.Contains(s.Stats().LastError, "no picture began") {
 		if !strings.Contains(s.Stats().LastError, "silent") && ctx.Err() == nil {
 			time.Sleep(5 * time.Millisecond)

@@ -99,7 +99,7 @@ func TestServerIsAskedWhatDisturbsNone(t *testing.T) {
 	open := New(nil, func(context.Context, camera.Options) (camera.Device, error) { add("opened"); return nil, io.EOF })
 	try := func(want ...string) {
 		t.Helper()
-		if _, err := open(t.Context(), camera.Options{Source: url, OpenTimeout: 300 * time.Millisecond}); err == nil {
+		if _, err := open(t.Context(), camera.Options{Source: url, OpenTimeout: 2 * time.Second}); err == nil {
 			t.Error("opened")
 		}
 		mu.Lock()

@@ -169,7 +169,7 @@ func TestPluginWaitsUntilTheModelRuns(t *testing.T) {
 	}
 	e.set("1.0.0")
 	p.activate = func(context.Context, string, string) error { return nil } // taken, and taken back
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	var coded *codedError
 	if err := p.run(ctx, args); !errors.As(err, &coded) || coded.code != 3 || !strings.Contains(err.Error(), "slot main runs grey 1.0.0") {

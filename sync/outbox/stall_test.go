@@ -37,13 +37,13 @@ func hanging(t *testing.T, cfg Config, set limits) (b *box, hung, back func()) {
 // TestFault_S16_HungDisk: a disk that does not answer is given up for a while, and what comes meanwhile is sent all the same, under numbers of its own.
 func TestFault_S16_HungDisk(t *testing.T) {
 	cfg := config(t.TempDir())
-	b, hung, back := hanging(t, cfg, limits{stall: 100 * time.Millisecond})
+	b, hung, back := hanging(t, cfg, limits{stall: 500 * time.Millisecond})
 	epoch := b.Stats().Epoch
 	hung()
 	defer back()
 	r := b.Put(alarm(1)) // nothing else comes: the sealer must wake by itself
 	s := b.until("memory", func(s Stats) bool { return s.State == memory })
-	if !strings.Contains(s.Reason, "has not answered for 100ms") {
+	if !strings.Contains(s.Reason, "has not answered for 500ms") {
 		t.Errorf("the reason is %q", s.Reason)
 	}
 	b.Link(true)
@@ -79,7 +79,7 @@ func TestFault_S16_HungDisk(t *testing.T) {
 	if codes["alarm-2"] != 1 || codes["alarm-1"] != 0 {
 		t.Errorf("alarms: %v", codes)
 	}
-	if s := b.Stats(); s.SlowestCommit < 100*time.Millisecond || len(s.Dropped) != 0 {
+	if s := b.Stats(); s.SlowestCommit < 500*time.Millisecond || len(s.Dropped) != 0 {
 		t.Errorf("%+v", s)
 	}
 	if err := b.stop(); err != nil {

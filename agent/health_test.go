@@ -87,6 +87,20 @@ func TestAssess(t *testing.T) {
 	}
 }
 
+// What to do about a broker that is refused, or refuses, is what the uplink knows of the cause.
+func TestNextStepOfTheLink(t *testing.T) {
+	for _, c := range []struct{ knows, want string }{
+		{"name the broker's authority with uplink.credentials.ca", "name the broker's authority with uplink.credentials.ca"},
+		{"", "check uplink.credentials and the broker's access list"},
+	} {
+		f := healthy(time.Now())
+		f.uplink = uplink.Stats{State: "refused", Reason: "it is not accepted", NextStep: c.knows}
+		if _, r := assess(f); len(r) != 1 || r[0].NextStep != c.want {
+			t.Errorf("%+v, want %q", r, c.want)
+		}
+	}
+}
+
 func TestWatchKeepsSinceAndTellsChanges(t *testing.T) {
 	var w watch
 	t0 := time.Unix(1000, 0)

@@ -50,6 +50,19 @@ func (e connackError) Error() string {
 	}
 }
 
+// next is what a person can do; empty where time heals it.
+func (e connackError) next() string {
+	switch e {
+	case 1:
+		return "name another broker with uplink.broker, or let this one speak MQTT 3.1.1"
+	case 2:
+		return "choose another device.id, or see which identifiers the broker takes"
+	case 3:
+		return ""
+	}
+	return "check uplink.credentials and the broker's access list"
+}
+
 // connect makes one connection up to the CONNACK. The will it leaves with the broker carries the number of the next session.
 func (u *Uplink) connect(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.timing.connect)
@@ -244,8 +257,11 @@ func (u *Uplink) tlsConfig() (*tls.Config, error) {
 	return conf, nil
 }
 
+// cause is why there is no link, and what a person can do about it: empty where time heals it.
+type cause struct{ reason, next string }
+
 // classify says whether an error is a refusal, which time alone does not heal, and puts it into words.
-func classify(err error) (refused bool, reason string) {
+func classify(err error) (refused bool, why cause) {
 	var (
 		config  configError
 		connack connackError
@@ -256,24 +272,45 @@ func classify(err error) (refused bool, reason string) {
 	)
 	switch {
 	case err == nil:
-		return false, "the connection ended"
+		return false, cause{reason: "the connection ended"}
 	case errors.As(err, &config):
-		return true, config.Error()
+		return true, cause{config.Error(), "correct the setting or the file that it names; files are read again at each try"}
 	case errors.As(err, &connack):
-		return connack != 3, connack.Error()
+		return connack != 3, cause{connack.Error(), connack.next()}
 	case errors.As(err, &cert):
-		return true, "the broker's certificate is not accepted: " + certificateReason(cert)
+		return true, cause{"the broker's certificate is not accepted: " + certificateReason(cert), certificateNext(cert)}
 	case errors.As(err, &header):
-		return true, "the broker does not speak TLS on this port; check uplink.broker"
+		return true, cause{"the broker does not speak TLS on this port; check uplink.broker", "check uplink.broker: its port and its scheme belong together"}
 	case errors.As(err, &op) && op.Op == "remote error": // an alert, in TLS 1.3 after the handshake
-		return true, "the broker ended TLS: " + op.Err.Error() + "; check uplink.credentials.cert and key"
+		return true, cause{"the broker ended TLS: " + op.Err.Error() + "; check uplink.credentials.cert and key", "check uplink.credentials.cert and key: the broker wants a certificate of an authority that it trusts"}
 	case errors.Is(err, io.EOF):
-		return false, "the broker closed the connection"
+		return false, cause{reason: "the broker closed the connection"}
 	case errors.Is(err, context.DeadlineExceeded):
-		return false, "no answer in time"
+		return false, cause{reason: "no answer in time"}
 	}
 	var network net.Error // the handshake was cut short; what else stops one, time does not heal
-	return errors.As(err, &hand) && !errors.As(err, &network) && !errors.Is(err, io.ErrUnexpectedEOF), err.Error()
+	if errors.As(err, &hand) && !errors.As(err, &network) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return true, cause{err.Error(), "see that the broker speaks TLS 1.2 or newer on this port"}
+	}
+	return false, cause{reason: err.Error()}
+}
+
+// certificateNext is what mends a certificate that is not accepted.
+func certificateNext(err *tls.CertificateVerificationError) string {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "name the authority that signed the broker's certificate with uplink.credentials.ca, a PEM file; without it the system's authorities count"
+	case errors.As(err, &host):
+		return "write a name into uplink.broker that the broker's certificate has, or give the broker a certificate for that one"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "set this device's clock, or renew the broker's certificate"
+	}
+	return "give the broker another certificate; uplink.credentials.ca names its authority"
 }
 
 func certificateReason(err *tls.CertificateVerificationError) string {

@@ -152,9 +152,9 @@ func TestFault_Q5_TwoDevicesOneIdentifier(t *testing.T) {
 // Q6: each refusal has its own words; those that time does not heal are asked again slowly.
 func TestFault_Q6_Connack(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[byte]struct{ state, words string }{
-		1: {StateRefused, "3.1.1"}, 2: {StateRefused, "identifier"}, 3: {StateOffline, "service"}, 4: {StateRefused, "password"}, 5: {StateRefused, "authorised"},
-		6: {StateOffline, "CONNACK code 6"}, 254: {StateOffline, "CONNACK code 254"}, 255: {StateOffline, "CONNACK code 255"},
+	for code, want := range map[byte]struct{ state, words, next string }{
+		1: {StateRefused, "3.1.1", "another broker"}, 2: {StateRefused, "identifier", "device.id"}, 3: {StateOffline, "service", ""}, 4: {StateRefused, "password", "uplink.credentials"}, 5: {StateRefused, "authorised", "access list"},
+		6: {StateOffline, "CONNACK code 6", ""}, 254: {StateOffline, "CONNACK code 254", ""}, 255: {StateOffline, "CONNACK code 255", ""},
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			b := newBox(t)
@@ -165,6 +165,9 @@ func TestFault_Q6_Connack(t *testing.T) {
 			u := run(t, config("tcp://"+f.address), b, func(t *timing) { t.retry.refusedMin, t.retry.refusedMax = time.Hour, time.Hour })
 			u.state(want.state)
 			eventually(t, want.words, func() bool { return strings.Contains(u.Stats().Reason, want.words) })
+			if next := u.Stats().NextStep; !strings.Contains(next, want.next) || (next == "") != (want.next == "") {
+				t.Errorf("next step %q, want %q", next, want.next)
+			}
 			if want.state == StateRefused {
 				if s := u.Stats(); time.Until(s.NextRetry) < time.Minute || f.connections() != 1 {
 					t.Errorf("next try %v after %d connections", s.NextRetry, f.connections())

@@ -36,24 +36,24 @@ func newRetry(t retryTiming) *retry {
 	return &retry{retryTiming: t, tries: backoff.Backoff{Min: t.min}, refused: backoff.Backoff{Min: t.refusedMin, Max: t.refusedMax}}
 }
 
-func (r *retry) after(end ended) (state, reason string, wait time.Duration) {
+func (r *retry) after(end ended) (state string, why cause, wait time.Duration) {
 	now := time.Now()
-	refused, reason := classify(end.err)
+	refused, why := classify(end.err)
 	r.noteKick(end, now)
 	if len(r.kicks) >= takenOver {
-		return StateRefused, "the broker closes each connection soon after it is made: another client probably uses the same identifier (device.id)", r.refused.Next()
+		return StateRefused, cause{"the broker closes each connection soon after it is made: another client probably uses the same identifier (device.id)", "give each device a device.id of its own"}, r.refused.Next()
 	}
 	if refused {
-		return StateRefused, reason, r.refused.Next()
+		return StateRefused, why, r.refused.Next()
 	}
 	r.refused.Reset()
 	if end.useful || r.began.IsZero() {
 		r.began = now
 		r.tries.Reset()
-		return StateOffline, reason, rand.N(r.first + 1)
+		return StateOffline, why, rand.N(r.first + 1)
 	}
 	r.tries.Max = min(max(now.Sub(r.began)/time.Duration(r.share), r.min), r.max)
-	return StateOffline, reason, r.tries.Next()
+	return StateOffline, why, r.tries.Next()
 }
 
 // noteKick counts connections that the broker closed young, one after the other. A dial that failed in between, or a connection

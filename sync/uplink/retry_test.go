@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,8 +81,8 @@ func TestTakeOverIsForgottenWhenTheNetworkIsToBlame(t *testing.T) {
 			t.Errorf("end %d: %s, %s", i, state, reason)
 		}
 	}
-	if state, _, wait := r.after(kicked); state != StateRefused || wait < time.Second {
-		t.Errorf("third in a row: %s, %v", state, wait)
+	if state, why, wait := r.after(kicked); state != StateRefused || wait < time.Second || !strings.Contains(why.next, "device.id") {
+		t.Errorf("third in a row: %s, %v, %v", state, why, wait)
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *session) run(ctx context.Context) (end ended) {
 	}
 	s.began = time.Now()
 	s.u.status.show(s.number, s.window)
-	s.u.setStatus(StateOnline, s.u.denied.reason(), time.Time{})
+	s.u.setStatus(StateOnline, cause{reason: s.u.denied.reason()}, time.Time{})
 	s.u.outbox.Link(true)
 	err := s.drain(ctx)
 	if ctx.Err() != nil && err == nil {

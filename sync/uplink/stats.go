@@ -19,6 +19,7 @@ const (
 type Stats struct {
 	State     string
 	Reason    string    // online: a subscription that is refused; else why not online; while connecting: why the try before failed
+	NextStep  string    // what a person can do about Reason; empty: nothing in particular
 	Since     time.Time // of State; connecting counts as the offline before it
 	NextRetry time.Time // zero: none is waited for
 	Broker    string
@@ -53,14 +54,15 @@ type Stats struct {
 
 // status is the part of Stats that is not a counter.
 type status struct {
-	mu            sync.Mutex
-	state, reason string
-	logged        string // the last state that was not connecting
-	since, next   time.Time
-	session       uint64
-	window        *window // of the connection; nil: there is none
-	rtt           time.Duration
-	heard         time.Time
+	mu          sync.Mutex
+	state       string
+	why         cause
+	logged      string // the last state that was not connecting
+	since, next time.Time
+	session     uint64
+	window      *window // of the connection; nil: there is none
+	rtt         time.Duration
+	heard       time.Time
 }
 
 // heard notes a PUBACK.
@@ -72,7 +74,7 @@ func (u *Uplink) heard() {
 
 // set changes the state and reports whether that is news. Connecting is a moment of being offline or refused: the reason of the
 // try before stays, and so does refused, which a person is to see until it is over.
-func (s *status) set(state, reason string, next time.Time) (news bool) {
+func (s *status) set(state string, why cause, next time.Time) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = next
@@ -85,8 +87,8 @@ func (s *status) set(state, reason string, next time.Time) (news bool) {
 	if state != s.logged {
 		s.since = time.Now()
 	}
-	news = state != s.logged || reason != s.reason
-	s.state, s.logged, s.reason = state, state, reason
+	news = state != s.logged || why.reason != s.why.reason
+	s.state, s.logged, s.why = state, state, why
 	return news
 }
 
@@ -122,7 +124,7 @@ func (u *Uplink) Stats() Stats {
 	st := &u.status
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	s.State, s.Reason, s.Since, s.NextRetry, s.Session = st.state, st.reason, st.since, st.next, st.session
+	s.State, s.Reason, s.NextStep, s.Since, s.NextRetry, s.Session = st.state, st.why.reason, st.why.next, st.since, st.next, st.session
 	s.RTT, s.Heard = st.rtt, st.heard
 	if st.window != nil {
 		s.InFlight, s.InFlightBytes = st.window.held()
@@ -132,24 +134,24 @@ func (u *Uplink) Stats() Stats {
 }
 
 // setStatus shows a state, and logs it when it is news.
-func (u *Uplink) setStatus(state, reason string, next time.Time) {
-	if !u.status.set(state, reason, next) {
+func (u *Uplink) setStatus(state string, why cause, next time.Time) {
+	if !u.status.set(state, why, next) {
 		return
 	}
 	switch log := u.conf.Log.With("broker", u.broker.String()); state {
 	case StateOnline:
-		if reason != "" {
-			log.Warn("link: online, but nothing can reach this device on some topics", "reason", reason)
+		if why.reason != "" {
+			log.Warn("link: online, but nothing can reach this device on some topics", "reason", why.reason)
 			return
 		}
 		log.Info("link: online", "session", u.Stats().Session)
 	case StateRefused:
-		log.Error("link: refused", "reason", reason, "next_try", time.Until(next).Round(time.Second))
+		log.Error("link: refused", "reason", why.reason, "next_step", why.next, "next_try", time.Until(next).Round(time.Second))
 	case StateOffline:
 		level := slog.LevelWarn
-		if reason == stopped {
+		if why.reason == stopped {
 			level = slog.LevelInfo
 		}
-		log.Log(context.Background(), level, "link: offline", "reason", reason)
+		log.Log(context.Background(), level, "link: offline", "reason", why.reason)
 	}
 }

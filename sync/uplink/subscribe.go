@@ -156,7 +156,7 @@ func (s *session) askAgain(ctx context.Context) bool {
 		}
 	}
 	if len(due) > 0 {
-		s.u.setStatus(StateOnline, s.u.denied.reason(), time.Time{})
+		s.u.setStatus(StateOnline, cause{reason: s.u.denied.reason()}, time.Time{})
 	}
 	return true
 }

@@ -130,18 +130,19 @@ func TestFault_N9_TLS(t *testing.T) {
 	strange, strangeKey := other.issue("dev-1")
 	cert, key := a.issue("dev-1")
 	for name, c := range map[string]struct {
-		address, ca, cert, key, words string
+		address, ca, cert, key, words, next string
 	}{
-		"expired": {a.secure(a.issue("old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), a.path, cert, key, "this device's clock says"},
+		"expired": {a.secure(a.issue("old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), a.path, cert, key, "this device's clock says", "clock"},
 		"wrong host": {a.secure(a.issue("elsewhere", func(c *x509.Certificate) {
 			c.IPAddresses = []net.IP{net.IPv4(192, 0, 2, 1)}
-		})), a.path, cert, key, "192.0.2.1"},
-		"unknown authority":     {good, other.path, cert, key, "unknown authority"},
-		"no client certificate": {good, a.path, "", "", "uplink.credentials.cert"},
-		"strange client":        {good, a.path, strange, strangeKey, "uplink.credentials.cert"},
-		"no TLS there":          {clear, a.path, cert, key, ""},
-		"not a certificate":     {good, key, cert, key, "holds no PEM certificate"},
-		"key of another":        {good, a.path, cert, strangeKey, "does not match"},
+		})), a.path, cert, key, "192.0.2.1", "uplink.broker"},
+		"unknown authority":        {good, other.path, cert, key, "unknown authority", "name the authority that signed the broker's certificate with uplink.credentials.ca"},
+		"the system's authorities": {good, "", cert, key, "unknown authority", "name the authority that signed the broker's certificate with uplink.credentials.ca"},
+		"no client certificate":    {good, a.path, "", "", "uplink.credentials.cert", "uplink.credentials.cert"},
+		"strange client":           {good, a.path, strange, strangeKey, "uplink.credentials.cert", "uplink.credentials.cert"},
+		"no TLS there":             {clear, a.path, cert, key, "", ""},
+		"not a certificate":        {good, key, cert, key, "holds no PEM certificate", "correct the setting or the file that it names"},
+		"key of another":           {good, a.path, cert, strangeKey, "does not match", "correct the setting or the file that it names"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf := config("mqtts://" + c.address)
@@ -152,6 +153,9 @@ func TestFault_N9_TLS(t *testing.T) {
 				return
 			}
 			u.state(StateRefused)
+			if s := u.Stats(); !strings.Contains(s.NextStep, c.next) || s.NextStep == "" {
+				t.Errorf("next step %q", s.NextStep)
+			}
 			if s := u.Stats(); !strings.Contains(s.Reason, c.words) || s.Connects != 0 || time.Until(s.NextRetry) < time.Minute {
 				t.Errorf("reason %q, %d connections, next try %v", s.Reason, s.Connects, s.NextRetry)
 			}

@@ -99,7 +99,7 @@ func New(conf Config, box Outbox) (*Uplink, error) {
 	u.inbox.more, u.posts.more = make(chan struct{}, 1), make(chan struct{}, 1)
 	u.broker, _ = parseBroker(conf.Broker) // validated above
 	u.unpack = newUnpacker(conf.MaxPublishes)
-	u.status.set(StateOffline, "not started", time.Time{})
+	u.status.set(StateOffline, cause{reason: "not started"}, time.Time{})
 	return u, nil
 }
 
@@ -115,11 +115,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 	for {
 		end := u.connection(ctx)
 		if ctx.Err() != nil {
-			u.setStatus(StateOffline, stopped, time.Time{})
+			u.setStatus(StateOffline, cause{reason: stopped}, time.Time{})
 			return nil
 		}
-		state, reason, wait := u.retry.after(end)
-		u.setStatus(state, reason, time.Now().Add(wait))
+		state, why, wait := u.retry.after(end)
+		u.setStatus(state, why, time.Now().Add(wait))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -140,7 +140,7 @@ const stopped = "stopped"
 
 // connection is one turn: dial, greet, drain.
 func (u *Uplink) connection(ctx context.Context) ended {
-	u.setStatus(StateConnecting, "", time.Time{})
+	u.setStatus(StateConnecting, cause{}, time.Time{})
 	s, err := u.connect(ctx)
 	if err != nil {
 		u.failed.Add(1)

@@ -196,26 +196,45 @@ func (m *Manager) publish(ctx context.Context, topic string, d message.Desired) 
 
 // PushDevice tells one device, by a document of its own, which then counts more than its group's, what to run in a slot.
 func (m *Manager) PushDevice(ctx context.Context, id, slot, to string, p Plan) (rev int64, err error) {
-	d, err := m.inv.Find(m.group, id)
+	d, before, rev, err := m.own(id, slot)
 	if err != nil {
 		return 0, err
 	}
-	before := message.Desired{}
+	model := message.DesiredModel{Slot: slot, Target: to, Shadow: p.Shadow, Probation: p.Probation}
+	if !p.NotBefore.IsZero() || p.Window != "" {
+		model.Rollout = &message.Rollout{NotBefore: p.NotBefore, Window: p.Window}
+	}
+	return rev, m.publish(ctx, m.link.conf.Topic(m.group, d.ID, "desired"), withModel(before, model, rev, m.by, now()))
+}
+
+// ReleaseDevice takes a slot out of a device's own document, so that its group's counts there again; rev 0: it does already. The document stays,
+// with what else is in it or with nothing: of one that was deleted, a device that is offline would never hear.
+func (m *Manager) ReleaseDevice(ctx context.Context, id, slot string) (rev int64, err error) {
+	d, before, rev, err := m.own(id, slot)
+	if err != nil {
+		return 0, err
+	}
+	if s := d.Slot(slot); target(d.Desired, slot) == "" && (s == nil || s.Source != "device" || d.Desired != nil && d.Reported.Rev < d.Desired.Rev) {
+		return 0, nil
+	}
+	return rev, m.publish(ctx, m.link.conf.Topic(m.group, id, "desired"), withModel(before, message.DesiredModel{Slot: slot}, rev, m.by, now()))
+}
+
+// own is a device with its own document, empty where it has none, and the rev of the next.
+func (m *Manager) own(id, slot string) (d Device, before message.Desired, rev int64, err error) {
+	if d, err = m.inv.Find(m.group, id); err != nil {
+		return d, before, 0, err
+	}
 	if d.Desired != nil {
 		before, rev = *d.Desired, d.Desired.Rev
 	}
 	if d.Reported != nil {
 		rev = max(rev, d.Reported.Rev)
 		if len(d.Reported.Slots) > 0 && d.Slot(slot) == nil {
-			return 0, fmt.Errorf("device %s has no slot %s: heron fleet show %s lists those that it has", id, slot, id)
+			return d, before, 0, fmt.Errorf("device %s has no slot %s: heron fleet show %s lists those that it has", id, slot, id)
 		}
 	}
-	rev++
-	model := message.DesiredModel{Slot: slot, Target: to, Shadow: p.Shadow, Probation: p.Probation}
-	if !p.NotBefore.IsZero() || p.Window != "" {
-		model.Rollout = &message.Rollout{NotBefore: p.NotBefore, Window: p.Window}
-	}
-	return rev, m.publish(ctx, m.link.conf.Topic(m.group, id, "desired"), withModel(before, model, rev, m.by, now()))
+	return d, before, rev + 1, nil
 }
 
 // DeviceFate is what became of rev of a device's own document in a slot.

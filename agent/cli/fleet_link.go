@@ -24,7 +24,7 @@ type fleetFlags struct {
 
 // fleetManagerCommands are those of heron fleet that talk to the broker.
 func (a *app) fleetManagerCommands() []*cobra.Command {
-	return []*cobra.Command{a.fleetLs(), a.fleetShow(), a.fleetPush(), a.fleetRollout(), a.fleetPause(), a.fleetResume(), a.fleetAbort(),
+	return []*cobra.Command{a.fleetLs(), a.fleetShow(), a.fleetPush(), a.fleetRelease(), a.fleetRollout(), a.fleetPause(), a.fleetResume(), a.fleetAbort(),
 		a.fleetCmd(), a.fleetTail(), a.fleetExport(), a.fleetVerify(), a.fleetStats(), a.fleetACL()}
 }
 

@@ -43,7 +43,7 @@ func (a *app) fleetPush() *cobra.Command {
 	p := c.Flags()
 	p.StringVar(&f.model, "model", "", "`target` in the signed repository, such as bottles/1.4.2")
 	p.StringVar(&f.slot, "slot", "main", "the `slot` it is for")
-	p.StringVar(&f.device, "device", "", "one `device` only, by a document of its own, which from then on counts more than its group's")
+	p.StringVar(&f.device, "device", "", "one `device` only, by a document of its own, which counts more than its group's until heron fleet release")
 	p.StringVar(&f.percent, "percent", "100", "`waves`, such as 5,25,100")
 	p.DurationVar(&f.wait, "wait", 0, "how long a wave lasts at least")
 	p.IntVar(&f.plan.MaxFailed, "max-failed", 0, "devices that may refuse, fail or go back before it stops")
@@ -229,6 +229,37 @@ func (a *app) pushDevice(ctx context.Context, f *pushFlags, m *fleet.Manager, in
 			return fmt.Errorf("no outcome within %v; the document stays: heron fleet show %s", f.timeout, f.device)
 		}
 	}
+}
+
+// released is heron fleet release --json.
+type released struct {
+	Device string `json:"device"`
+	Slot   string `json:"slot"`
+	Rev    int64  `json:"rev"` // of its own document; 0: nothing was written, since it follows its group already
+}
+
+func (a *app) fleetRelease() *cobra.Command {
+	f, slot := &fleetFlags{}, ""
+	c := &cobra.Command{Use: "release DEVICE", Short: "Take back what push --device asked: the device follows its group again", Args: args(cobra.ExactArgs(1)),
+		Long: "Takes a slot out of the device's own desired document; what else is in it stays. A device that is offline hears of it when it is back. Where the group asks for nothing, it keeps what it runs.",
+		RunE: func(c *cobra.Command, names []string) error {
+			if !message.IsSlot(slot) {
+				return usage("release: --slot %q: use a-z, 0-9, _ and -", slot)
+			}
+			return a.withManager(c.Context(), f, func(ctx context.Context, m *fleet.Manager, _ *fleet.Inventory, _ string) error {
+				rev, err := m.ReleaseDevice(ctx, names[0], slot)
+				if err != nil {
+					return err
+				}
+				how := "already"
+				if rev > 0 {
+					how = fmt.Sprintf("again, as rev %d of its own document says", rev)
+				}
+				return a.say(released{names[0], slot, rev}, "%s follows its group in slot %s %s\n", names[0], slot, how)
+			})
+		}}
+	c.Flags().StringVar(&slot, "slot", "main", "the `slot` that is to follow")
+	return f.flags(c)
 }
 
 func (a *app) fleetResume() *cobra.Command {

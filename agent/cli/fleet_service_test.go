@@ -172,11 +172,19 @@ func TestFleetCommands(t *testing.T) {
 	if out, _, code = p.fleet("show", "dev-03"); code != 0 || !strings.Contains(out, "last refusal bottles/2-bad 2026-11-20 13:00:00Z: [tried] golden/2.png: ok where scratched was expected") {
 		t.Errorf("show: %d\n%s", code, out)
 	}
+	for _, says := range []string{"dev-03 follows its group in slot main again, as rev 2 of its own document says\n", "dev-03 follows its group in slot main already\n"} {
+		if out, errOut, code = p.fleet("release", "dev-03"); code != 0 || out != says {
+			t.Errorf("release: %d\n%s%s", code, out, errOut)
+		}
+	}
 	for _, c := range []struct {
 		args []string
 		code int
 		says string
 	}{
+		{[]string{"release", "dev-99"}, exitFailed, "no device acme/dev-99"},
+		{[]string{"release", "dev-03", "--slot", "mian"}, exitFailed, "has no slot mian"},
+		{[]string{"release", "dev-03", "--slot", "a/b"}, exitUsage, "--slot"},
 		{[]string{"show", "dev-99"}, exitFailed, "no device acme/dev-99"},
 		{[]string{"resume"}, exitFailed, "there is nothing to resume"},
 		{[]string{"push", "--model", "../etc"}, exitUsage, "names no entry"},

@@ -66,7 +66,11 @@ func deviceText(d fleet.Device, now time.Time) string {
 	}
 	showInfo(row, d.Info)
 	if d.Desired != nil {
-		row("own desired", "rev %d by %s, %s", d.Desired.Rev, cmp.Or(d.Desired.IssuedBy, "somebody"), clockTime(d.Desired.IssuedAt))
+		nothing := ""
+		if len(d.Desired.Models) == 0 && d.Desired.Config == nil && d.Desired.Firmware == nil {
+			nothing = ": asks for nothing"
+		}
+		row("own desired", "rev %d by %s, %s%s", d.Desired.Rev, cmp.Or(d.Desired.IssuedBy, "somebody"), clockTime(d.Desired.IssuedAt), nothing)
 	}
 	showReported(row, d.Reported)
 	showHealth(row, d.Health, now)

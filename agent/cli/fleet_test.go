@@ -106,7 +106,7 @@ func TestFleetShowOfSilentDevices(t *testing.T) {
 device       acme/dev-1
 state        unknown: it has never said so
 last seen    never
-own desired  rev 3 by ann, 2026-11-20 12:00:00Z
+own desired  rev 3 by ann, 2026-11-20 12:00:00Z: asks for nothing
 reported     nothing yet`)
 	devices[1].Health = &message.HealthRecord{State: "ok", UptimeS: 60} // its time cannot be read
 	same(t, deviceText(devices[1], fleetNow), `

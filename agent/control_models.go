@@ -164,7 +164,7 @@ func (a *Agent) holdUntil() time.Time {
 
 func controlSlot(s models.SlotState) *ControlSlot {
 	out := &ControlSlot{Slot: s.Slot, Target: s.Target, Step: s.Step, Doing: s.Doing, Percent: s.Percent, Deferred: s.Deferred, Error: s.Error,
-		RetryInS: s.RetryIn.Seconds(), Rev: s.Rev, ProbationS: s.Probation.Seconds(), Trouble: s.Trouble}
+		RetryInS: s.RetryIn.Seconds(), Rev: s.Doc, ProbationS: s.Probation.Seconds(), Trouble: s.Trouble}
 	if !s.Active.IsNone() {
 		out.Active = &s.Active
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,7 +157,7 @@ func (a *Agent) offerAll(now time.Time) time.Duration {
 			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: errNoRepository.Error()}
 			continue
 		}
-		wish := models.Wish{Target: w.Target, Rev: w.Order, Who: w.By, Shadow: *a.conf.Repository.Shadow, Probation: *a.conf.Repository.Probation}
+		wish := models.Wish{Target: w.Target, Rev: w.Order, Doc: w.Rev, Who: w.By, Shadow: *a.conf.Repository.Shadow, Probation: *a.conf.Repository.Probation}
 		if w.Shadow != nil {
 			wish.Shadow = time.Duration(*w.Shadow)
 		}
@@ -167,9 +168,25 @@ func (a *Agent) offerAll(now time.Time) time.Duration {
 			waiting[w.Slot] = desired.Decision{Verdict: "refused", Text: err.Error()}
 		}
 	}
+	if made.rev > 0 || made.groupRev > 0 { // none at all: this device does not know yet what is wanted
+		a.withdraw(wanted.Models)
+	}
 	o.mu.Lock()
 	o.decided = made
 	o.mu.Unlock()
 	a.changed()
 	return next
+}
+
+// withdraw ends what is on its way to slots of which the documents say nothing any more. A rollout that leaves this device out, or a window
+// that has closed, ends nothing: what has begun goes on.
+func (a *Agent) withdraw(wanted []desired.Want) {
+	if a.updates == nil {
+		return
+	}
+	for _, m := range a.conf.Models {
+		if !slices.ContainsFunc(wanted, func(w desired.Want) bool { return w.Slot == m.Slot }) {
+			_ = a.updates.models.Withdraw(m.Slot) // the only error is a slot that is not there
+		}
+	}
 }

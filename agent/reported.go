@@ -41,9 +41,12 @@ func (a *Agent) reported() *message.Reported {
 		out := reportedSlot(s, engines[s.Slot])
 		if w, ok := wants[s.Slot]; ok {
 			out.Source, out.Rev, out.Target = w.Source, w.Rev, w.Target
-			if d, ok := done.waiting[s.Slot]; ok {
+			d, waits := done.waiting[s.Slot]
+			switch {
+			case waits && s.Target == w.Target && d.Verdict != "refused": // it began before the rollout left this device out, and goes on
+			case waits:
 				out.Step, out.Decision, out.Error = message.StepWaiting, d.Verdict, d.Text
-			} else if s.Rev < w.Order { // its step is still of what was asked before
+			case s.Rev < w.Order: // its step is still of what was asked before
 				out.Step, out.Decision, out.Error, out.Percent = message.StepOffered, "", "", 0
 			}
 		}
@@ -133,8 +136,8 @@ func stepWord(s models.SlotState) string {
 	switch s.Step {
 	case models.StepSwitching:
 		return message.StepSwapped
-	case models.StepSuperseded:
-		return message.StepFailed
+	case models.StepSuperseded: // withdrawn, with nothing in its place: what is live stays
+		return message.StepConfirmed
 	}
 	return string(s.Step)
 }

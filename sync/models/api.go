@@ -22,6 +22,7 @@ type SlotState struct {
 	Error     string // of the last try, while it is to be tried again
 	RetryIn   time.Duration
 	Rev       int64         // of the wish that Step answers
+	Doc       int64         // of the document that it is of
 	Probation time.Duration // still to go
 	Last      Outcome
 	Counts    Counts
@@ -76,6 +77,18 @@ func (m *Manager) Offer(name string, w Wish) error {
 			return nil
 		}
 		s.wish = &w
+		return nil
+	})
+}
+
+// Withdraw takes back what a document asked of a slot and is still on its way, because documents ask for nothing there any more. What is live
+// stays, and what a technician brought goes on. It returns at once.
+func (m *Manager) Withdraw(name string) error {
+	return m.order(name, func(s *slot) error {
+		if s.wish != nil && s.wish.Rev != 0 {
+			s.wish = nil
+		}
+		s.withdrawn = true
 		return nil
 	})
 }

@@ -107,7 +107,7 @@ type Entry struct {
 	Who    string    `json:"who"`
 	What   string    `json:"what"` // offer, install, confirm, refuse, rollback, supersede, hold, release, forget
 	Target string    `json:"target,omitempty"`
-	Rev    int64     `json:"rev,omitempty"`
+	Rev    int64     `json:"rev,omitempty"` // of the document that asked for it
 	Digest string    `json:"digest,omitempty"`
 	Result string    `json:"result"` // ok, or the step where it ended
 	Detail string    `json:"detail,omitempty"`

@@ -230,7 +230,7 @@ func (s *slot) back(no Refusal, who string, forGood bool) {
 	w := Wish{Target: old.Target, Who: who}
 	at := StepConfirmed
 	if p := s.rec.Probation; p != nil {
-		w.Rev, at = p.Wish.Rev, StepProbation
+		w.Rev, w.Doc, at = p.Wish.Rev, p.Wish.Doc, StepProbation
 	}
 	active, previous, note := s.wayBack()
 	stop := Stop{Stopped: at, Check: no.Check}

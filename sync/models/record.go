@@ -29,7 +29,8 @@ const (
 // Wish is what should run in a slot.
 type Wish struct {
 	Target    string        `json:"target"`              // name in the signed repository
-	Rev       int64         `json:"rev,omitempty"`       // of the desired document; not above the last one: ignored. 0 is a local wish
+	Rev       int64         `json:"rev,omitempty"`       // rises with each wish of a document; not above the last one: ignored. 0 is a local wish
+	Doc       int64         `json:"doc,omitempty"`       // rev of that document, as people know it; 0: unknown or a local wish
 	Who       string        `json:"who,omitempty"`       // for the audit: fleet, technician
 	Shadow    time.Duration `json:"shadow"`              // beside the live model; 0 skips it
 	Probation time.Duration `json:"probation"`           // watched after the switch; 0 skips it
@@ -123,7 +124,8 @@ func (s Step) next() Step {
 // Outcome is how the last wish ended.
 type Outcome struct {
 	Target string `json:"target"`
-	Rev    int64  `json:"rev,omitempty"`
+	Rev    int64  `json:"rev,omitempty"` // Wish.Rev
+	Doc    int64  `json:"doc,omitempty"` // Wish.Doc
 	Digest string `json:"digest,omitempty"`
 	Model  string `json:"model,omitempty"`
 	Step   Step   `json:"step"`
@@ -148,8 +150,16 @@ type record struct {
 	Next      *next      `json:"next,omitempty"`
 	Last      *Outcome   `json:"last,omitempty"`
 	Rev       int64      `json:"rev,omitempty"`
+	Doc       int64      `json:"doc,omitempty"` // of the wish that Rev is of
 	Counts    Counts     `json:"counts"`
 	Unsaid    []Entry    `json:"unsaid,omitempty"` // audit entries that may not have been handed over
+}
+
+// asked notes the newest wish that a document made.
+func (r *record) asked(w Wish) {
+	if w.Rev > r.Rev {
+		r.Rev, r.Doc = w.Rev, w.Doc
+	}
 }
 
 // probation is the watch over a new live model.

@@ -23,6 +23,7 @@ type slot struct {
 	rec          *record
 	wish         *Wish  // asked for and not yet taken up
 	rollback     string // who asked for it
+	withdrawn    bool   // documents ask for nothing here any more
 	look         bool   // the live model's files are to be looked at
 	configured   Bundle
 	fromGoodFile Bundle
@@ -201,11 +202,11 @@ func (s *slot) step() Step {
 // orders takes up what was asked for meanwhile.
 func (s *slot) orders() {
 	s.m.mu.Lock()
-	wish, rollback, look := s.wish, s.rollback, s.look
+	wish, rollback, look, withdrawn := s.wish, s.rollback, s.look, s.withdrawn
 	if s.job != nil && s.job.firm {
-		wish, rollback, look = nil, "", false // after the switch
+		wish, rollback, look, withdrawn = nil, "", false, false // after the switch
 	} else {
-		s.wish, s.rollback, s.look = nil, "", false
+		s.wish, s.rollback, s.look, s.withdrawn = nil, "", false, false
 	}
 	held := s.m.held() > 0
 	s.m.mu.Unlock()
@@ -214,6 +215,9 @@ func (s *slot) orders() {
 	}
 	if rollback != "" {
 		s.goBackByHand(rollback)
+	}
+	if withdrawn {
+		s.takeBack()
 	}
 	if wish != nil {
 		s.accept(*wish)
@@ -224,11 +228,11 @@ func (s *slot) orders() {
 }
 
 func (s *slot) outcome(w Wish, b Bundle, step, at Step, reason string) *Outcome {
-	return &Outcome{Target: w.Target, Rev: w.Rev, Digest: b.Digest, Model: b.Model, Step: step, At: at, Reason: reason, When: s.m.cfg.Now()}
+	return &Outcome{Target: w.Target, Rev: w.Rev, Doc: w.Doc, Digest: b.Digest, Model: b.Model, Step: step, At: at, Reason: reason, When: s.m.cfg.Now()}
 }
 
 func (s *slot) entry(w Wish, what, digest, result, detail string) Entry {
-	return Entry{When: s.m.cfg.Now(), Slot: s.name, Who: w.Who, What: what, Target: w.Target, Rev: w.Rev, Digest: digest, Result: result, Detail: detail}
+	return Entry{When: s.m.cfg.Now(), Slot: s.name, Who: w.Who, What: what, Target: w.Target, Rev: w.Doc, Digest: digest, Result: result, Detail: detail}
 }
 
 // breakOff ends a job and takes back what it staged. A strike that was noted for it is no strike.
@@ -323,7 +327,7 @@ func (s *slot) noteAgain() {
 // state is what State shows. Manager.mu is held.
 func (s *slot) state() SlotState {
 	r := s.rec
-	out := SlotState{Slot: s.name, Active: s.running, Step: s.step(), Rev: r.Rev, Counts: r.Counts, Error: s.failed, Deferred: s.deferred, Percent: s.percent}
+	out := SlotState{Slot: s.name, Active: s.running, Step: s.step(), Rev: r.Rev, Doc: r.Doc, Counts: r.Counts, Error: s.failed, Deferred: s.deferred, Percent: s.percent}
 	if r.Next == nil {
 		out.Deferred = ""
 	} else if s.gate.putOff != "" {

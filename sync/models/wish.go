@@ -11,7 +11,7 @@ func (s *slot) accept(w Wish) {
 	entry := s.entry(w, "offer", "", "ok", "")
 	switch {
 	case n != nil && n.Wish.Target == w.Target && n.Wish.File == w.File && n.Wish.Retry == w.Retry:
-		err := s.put(n.Step, func(r *record) { r.Next.Wish, r.Rev = w, max(r.Rev, w.Rev) })
+		err := s.put(n.Step, func(r *record) { r.Next.Wish = w; r.asked(w) })
 		s.asked(w, err)
 		s.soon()
 		return
@@ -21,9 +21,9 @@ func (s *slot) accept(w Wish) {
 			return
 		}
 		s.asked(w, s.put(s.step(), func(r *record) {
-			r.Rev = max(r.Rev, w.Rev)
+			r.asked(w)
 			if r.Probation != nil {
-				r.Probation.Wish.Rev = r.Rev
+				r.Probation.Wish.Rev, r.Probation.Wish.Doc = r.Rev, r.Doc
 			} else {
 				r.Last = s.outcome(w, *r.Active, StepConfirmed, "", "it runs already")
 			}
@@ -36,7 +36,7 @@ func (s *slot) accept(w Wish) {
 	}
 	err := s.put(StepOffered, func(r *record) {
 		r.Next = &next{Wish: w, Step: StepOffered}
-		r.Rev = max(r.Rev, w.Rev)
+		r.asked(w)
 		r.Counts.Offers++
 		r.Unsaid = append(r.Unsaid, entry)
 	})
@@ -68,8 +68,25 @@ func (s *slot) asked(w Wish, err error) {
 	time.AfterFunc(s.m.pace.tick, func() { kick(s.kicked) })
 }
 
-// supersede drops what is on its way.
+// takeBack drops what a document asked for, because none does any more.
+func (s *slot) takeBack() {
+	if n := s.rec.Next; n == nil || n.Wish.Rev == 0 {
+		return
+	}
+	if s.drop("withdrawn: no document asks for it any more", "no document asks for it any more") != nil {
+		s.m.mu.Lock()
+		s.withdrawn = true // put has told why; tried again in the next turn
+		s.m.mu.Unlock()
+	}
+}
+
+// supersede drops what is on its way for another wish.
 func (s *slot) supersede(by Wish) error {
+	return s.drop("superseded by "+by.Target, "by "+by.Target)
+}
+
+// drop drops what is on its way.
+func (s *slot) drop(reason, detail string) error {
 	n := s.rec.Next
 	if n == nil {
 		return nil
@@ -79,11 +96,11 @@ func (s *slot) supersede(by Wish) error {
 		return nil
 	}
 	err := s.put(StepSuperseded, func(r *record) {
-		r.Last = s.outcome(n.Wish, n.Bundle, StepSuperseded, n.Step, "superseded by "+by.Target)
+		r.Last = s.outcome(n.Wish, n.Bundle, StepSuperseded, n.Step, reason)
 		r.Last.Digest = n.Offer.SHA256
 		r.Next = nil
 		r.Counts.Superseded++
-		r.Unsaid = append(r.Unsaid, s.entry(n.Wish, "supersede", n.Offer.SHA256, string(n.Step), "by "+by.Target))
+		r.Unsaid = append(r.Unsaid, s.entry(n.Wish, "supersede", n.Offer.SHA256, string(n.Step), detail))
 	})
 	if err == nil {
 		kick(s.m.sweep)

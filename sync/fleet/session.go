@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -46,16 +47,16 @@ func (s *session) cut() {
 
 // connect makes one connection with all its subscriptions.
 func (l *Link) connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.timing.connect)
+	dialling, cancel := context.WithTimeout(ctx, l.timing.connect)
 	defer cancel()
 	s := &session{lost: make(chan struct{})}
-	o, err := l.options(ctx, s)
+	o, err := l.options(dialling, s)
 	if err != nil {
 		return err
 	}
 	s.client = paho.NewClient(o)
 	token := s.client.Connect()
-	if err := l.await(ctx, s, token, l.timing.connect); err != nil {
+	if err := l.await(dialling, s, token, l.timing.connect); err != nil {
 		s.drop()
 		return fmt.Errorf("%w: %s: %w", ErrUnreachable, l.conf.Broker, connectReason(err, token.(*paho.ConnectToken).ReturnCode(), l.conf))
 	}
@@ -156,7 +157,7 @@ func (l *Link) hangUp() {
 func (l *Link) subscribe(ctx context.Context, s *session) error {
 	for _, sub := range l.subs {
 		token := s.client.Subscribe(sub.Filter, sub.QoS, nil)
-		if err := l.await(ctx, s, token, l.timing.ack); err != nil {
+		if err := l.answered(ctx, s, token); err != nil {
 			return fmt.Errorf("%w: subscribe %s: %w", ErrUnreachable, sub.Filter, err)
 		}
 		for _, code := range token.(*paho.SubscribeToken).Result() {
@@ -166,6 +167,21 @@ func (l *Link) subscribe(ctx context.Context, s *session) error {
 		}
 	}
 	return nil
+}
+
+// answered waits for the answer to a SUBSCRIBE. It stands behind the retained documents of the filters before it, for which a large fleet on a thin link
+// needs its time: as long as they come, the broker is there.
+func (l *Link) answered(ctx context.Context, s *session, token paho.Token) error {
+	for {
+		asked := time.Now()
+		err := l.await(ctx, s, token, l.timing.ack)
+		l.mu.Lock()
+		moves := l.last.After(asked)
+		l.mu.Unlock()
+		if !errors.Is(err, errNoAnswer) || !moves {
+			return err
+		}
+	}
 }
 
 // capped keeps a broken broker from making the MQTT client allocate 256 MiB: it follows the packets' lengths.

@@ -2,6 +2,7 @@ package camera
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,7 @@ const (
 	shadeForget                 = 600  // seconds, until a smooth one no longer counts
 	roughLeast                  = 20   // cells, or masks leave too little to say
 	roughUnknown                = 255
+	shadeLate                   = 4 // seconds, after which one is learned: a hand on its way halves the shades of a second or two
 	coveredAfter                = 3 * time.Second
 	coveredEndAfter             = time.Second
 )
@@ -26,8 +28,9 @@ const (
 type cover struct {
 	now     second
 	seconds int
-	least   float64 // second difference of the smoothest second lately, levels
-	passing float64 // … since it has been smooth, before that is told
+	least   float64   // second difference of the smoothest second lately, levels
+	passing float64   // … since it has been smooth, before that is told
+	late    []float64 // of the seconds before this one, not learned yet
 	told    lasting
 }
 
@@ -52,6 +55,7 @@ func (c *cover) second(at time.Time, edges float64, v *veil) {
 	case smooth && c.seconds >= shadeSeconds && c.least >= shadeOfScene:
 		if c.told.since.IsZero() {
 			c.passing = rough
+			c.late = c.late[:0] // it was on its way
 		}
 		c.passing = min(c.passing, rough)
 		c.told.step(true, at, coveredAfter, coveredEndAfter)
@@ -59,10 +63,14 @@ func (c *cover) second(at time.Time, edges float64, v *veil) {
 		c.told.step(smooth, at, coveredAfter, coveredEndAfter)
 	default:
 		if !c.told.since.IsZero() { // it passed, and will again
-			rough = min(rough, c.passing)
+			c.learn(c.passing)
 		}
 		c.told.step(false, at, coveredAfter, coveredEndAfter)
-		c.learn(rough)
+		c.late = append(c.late, rough)
+		if len(c.late) > shadeLate {
+			c.learn(c.late[0])
+			c.late = slices.Delete(c.late, 0, 1)
+		}
 	}
 }
 

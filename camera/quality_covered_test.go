@@ -48,6 +48,31 @@ func TestFault_V4_CoveredByAHand(t *testing.T) {
 	}
 }
 
+// TestFault_V4_CoveredAtAnyMoment: a second that began with the scene and ended with the hand, or in which it came, is no smooth one of the scene.
+func TestFault_V4_CoveredAtAnyMoment(t *testing.T) {
+	arithmetic(t)
+	const w, h = 64, 48
+	hand := shade(w, h)
+	for _, fps := range []float64{2, 5, 10} {
+		for begin := 60.0; begin < 61; begin += max(0.1, 1/fps) {
+			for _, takes := range []float64{0, 0.7, 2} {
+				m := &film{w: w, h: h, fps: fps, sigma: 2, over: func(at float64, x, y int) int {
+					if at >= begin && float64(x) <= (at-begin)/max(takes, 1e-9)*w {
+						return hand(x, y)
+					}
+					return -1
+				}}
+				m.ready(3, yard(5))
+				var q Quality
+				mustBeFine(t, &q, m, 60*time.Second)
+				if took := until(t, &q, m, Covered, true, 10*time.Second, nil); t.Failed() {
+					t.Fatalf("%v frames a second, at %.1f s, within %.1f s: not covered after %v; least %.1f", fps, begin, takes, took, q.cover.least)
+				}
+			}
+		}
+	}
+}
+
 // TestFault_V4_WhatIsNotCovered: pictures without an edge that belong to the scene.
 func TestFault_V4_WhatIsNotCovered(t *testing.T) {
 	arithmetic(t)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"heron/camera"
+	"heron/internal/freeport"
 )
 
 // browser is a Chromium under chromedriver, in real time.
@@ -31,14 +32,9 @@ func newBrowser(t *testing.T, width, height int) *browser {
 	if err != nil {
 		t.Skip("no chromedriver on this machine (apt-get install chromium chromium-driver)")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	_, port, _ := net.SplitHostPort(freeport.Address(t))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	cmd := exec.CommandContext(ctx, driver, fmt.Sprintf("--port=%d", port))
+	cmd := exec.CommandContext(ctx, driver, "--port="+port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -46,9 +42,9 @@ func newBrowser(t *testing.T, width, height int) *browser {
 		cancel()
 		_ = cmd.Wait() // it was killed
 	})
-	b := &browser{t: t, session: fmt.Sprintf("http://127.0.0.1:%d/session", port)}
+	b := &browser{t: t, session: "http://127.0.0.1:" + port + "/session"}
 	eventually(t, "chromedriver answers", func() bool {
-		r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/status", port))
+		r, err := http.Get("http://127.0.0.1:" + port + "/status")
 		if err != nil {
 			return false
 		}

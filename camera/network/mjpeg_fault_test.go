@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"heron/camera"
+	"heron/internal/freeport"
 )
 
 // V6: the camera cuts the connection, also in the middle of a frame, and is open to a login with either method.
@@ -200,7 +201,7 @@ func TestFault_V6_ServerRestarts(t *testing.T) {
 	t.Parallel()
 	good := grey(t, 64, 48, level(3))
 	h := stream(10*time.Millisecond, multipart, func(w http.ResponseWriter, _ *http.Request, _ int) bool { send(w, good); return true })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeport.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}

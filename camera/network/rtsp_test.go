@@ -14,6 +14,7 @@ import (
 
 	"heron/camera"
 	"heron/camera/opencv"
+	"heron/internal/freeport"
 )
 
 // rtsp is a real RTSP server in a process of its own (GStreamer's, by Debian's packages).
@@ -30,12 +31,7 @@ func newRTSP(t *testing.T, codec string, auth ...string) *rtsp {
 	if err := exec.Command(python, "-c", "import gi; gi.require_version('GstRtspServer','1.0')").Run(); err != nil {
 		t.Skip("needs python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly (make setup installs them): ", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	_, port, _ := net.SplitHostPort(freeport.Address(t))
 	s := &rtsp{port: port, args: append([]string{"testdata/rtspserver.py", port, codec}, auth...)}
 	s.start(t)
 	t.Cleanup(s.stop)

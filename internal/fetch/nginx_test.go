@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"heron/internal/freeport"
 )
 
 // nginx serves a folder, with the range requests and tags of a real server, and writes status, range and bytes of each answer to a log.
@@ -22,12 +24,7 @@ func nginx(t *testing.T) (url, dir string, log func() []string) {
 			t.Skip("nginx is not installed (apt-get install nginx-light)")
 		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
+	addr := freeport.Address(t)
 	run := t.TempDir()
 	dir = filepath.Join(run, "files")
 	for _, d := range []string{dir, run + "/tmp"} {

@@ -17,6 +17,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"heron/internal/freeport"
 	"heron/sync/command"
 	"heron/sync/message"
 	"heron/sync/outbox"
@@ -44,12 +45,7 @@ func mosquitto(t *testing.T) string {
 			t.Skip("mosquitto is not installed; `make setup` installs it")
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := freeport.Address(t)
 	host, port, _ := net.SplitHostPort(address)
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
 	text := fmt.Sprintf("allow_anonymous true\nmax_queued_messages 0\nlog_dest none\nlistener %s %s\n", port, host)

@@ -25,6 +25,7 @@ type capture struct {
 	width, height int                                // of the last frame: what the next one is expected to have
 	frames        int                                // of this round through a recording
 	total         int                                // frames that a file says it has, more or less; 0 is unknown
+	missed        int                                // reads in a row that gave nothing
 	seq           uint64
 }
 
@@ -46,8 +47,13 @@ func (c *capture) Read(f *camera.Frame) error {
 	}
 }
 
+// readOn is how many reads in a row may give nothing before a file is taken to be at its end: FFmpeg gives up at a damaged place, and goes
+// on behind it when it is asked again.
+const readOn = 4
+
 func (c *capture) note(f *camera.Frame) {
 	c.frames++
+	c.missed = 0
 	c.seq++
 	c.width, c.height, f.Seq = f.Width, f.Height, c.seq
 	c.stamped(f)
@@ -58,10 +64,13 @@ func (c *capture) failed(err error, took time.Duration) error {
 	switch {
 	case !errors.Is(err, errNoPicture):
 		return fmt.Errorf("%s: %w", c.what, err)
+	case c.recorded && c.total > 0 && c.missed < readOn:
+		c.missed++
+		return nil
 	case c.recorded && c.frames == 0:
 		return fmt.Errorf("%s: not one frame can be decoded", c.what)
 	case c.recorded && c.frames < c.total*9/10-1:
-		err := fmt.Errorf("%s: ends after %d of about %d frames, the rest is damaged: %w", c.what, c.frames, c.total, camera.ErrTemporary)
+		err := fmt.Errorf("%s: %d of about %d frames can be read, the rest is damaged or missing: %w", c.what, c.frames, c.total, camera.ErrTemporary)
 		c.total = 0 // say it once; the next read ends the round
 		return err
 	case c.recorded && c.again != nil:
@@ -85,7 +94,7 @@ func (c *capture) rewind() error {
 		return err
 	}
 	c.vc.Close()
-	c.vc, c.frames = vc, 0
+	c.vc, c.frames, c.missed = vc, 0, 0
 	return nil
 }
 

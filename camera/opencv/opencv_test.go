@@ -3,7 +3,9 @@
 package opencv
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,6 +39,43 @@ func TestFileIsLossless(t *testing.T) {
 	}
 	if st := s.Stats(); st.State != camera.Ended || st.Dropped != 0 || st.Errors != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestFault_V9_FileGoesOnBehindDamage: what is damaged inside a file costs the frames there, and not those behind it.
+func TestFault_V9_FileGoesOnBehindDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v.avi")
+	video(t, path, 100, 320, 240)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	movi := bytes.Index(data, []byte("movi"))
+	chunk, at := 0, movi+4
+	for ; at+8 < len(data) && data[at+2] == 'd'; chunk++ { // "00dc", length, a JPEG
+		n := int(binary.LittleEndian.Uint32(data[at+4:]))
+		if chunk == 20 || chunk == 50 {
+			clear(data[at+8 : at+8+n]) // no JPEG begins there
+		}
+		at += 8 + n + n%2
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil || chunk != 100 {
+		t.Fatalf("%d frames, %v", chunk, err)
+	}
+	s, ctx := source(t, camera.Options{Source: "file:" + path})
+	read := 0
+	for ; ; read++ {
+		f, err := s.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Release(f)
+	}
+	if read < 90 {
+		t.Errorf("%d of 100 frames were read: %+v", read, s.Stats())
 	}
 }
 

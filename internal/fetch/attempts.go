@@ -205,7 +205,7 @@ func readable(resp *http.Response) error {
 // page is true for the first bytes of a web page. No model, metadata or archive begins like one.
 func page(first []byte) bool {
 	s := strings.ToLower(strings.TrimLeft(strings.TrimPrefix(string(first), "\ufeff"), " \t\r\n"))
-	for _, p := range []string{"<!doctype html", "<html", "<head", "<body", "<script", "<meta", "<title"} {
+	for _, p := range []string{"<!doctype html", "<!--", "<?xml", "<html", "<head", "<body", "<script", "<meta", "<title"} {
 		if strings.HasPrefix(s, p) {
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -108,5 +109,19 @@ func judge(ctx context.Context, err error) *fault {
 	case errors.As(err, &verify):
 		return &fault{kind: mirror, err: fmt.Errorf("%w; the clock may be wrong, the authority not configured, or a middle box in between", err)}
 	}
-	return &fault{kind: again, err: err}
+	return &fault{kind: again, err: sameAgain(err)}
+}
+
+// sameAgain is err without the port that our end of the connection had: it is of no use to people, and with it each try would end with a
+// reason of its own, to be reported anew.
+func sameAgain(err error) error {
+	var lookup *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &lookup) && lookup.IsTimeout:
+		return fmt.Errorf("no answer in time from the name server %s about %s", lookup.Server, lookup.Name)
+	case errors.As(err, &op) && (op.Op == "read" || op.Op == "write") && op.Source != nil:
+		return op.Err // it says read or write, too
+	}
+	return err
 }

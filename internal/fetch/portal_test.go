@@ -33,6 +33,8 @@ func TestFault_N10_CaptivePortal(t *testing.T) {
 		"a page that says otherwise": answer("application/octet-stream", html+strings.Repeat(" ", 1000-len(html))),
 		"with blanks in front":       answer("application/json", "\ufeff\r\n  <HTML>"+strings.Repeat(" ", 1000-14)),
 		"a script":                   answer("application/octet-stream", "<script>location='/'</script>"+strings.Repeat(" ", 1000-29)),
+		"a comment in front":         answer("", "\r\n<!-- hotel --><HTML>"+strings.Repeat(" ", 1000-24)),
+		"XHTML, said nowhere":        answer("text/plain", "<?xml version=\"1.0\"?><!DOCTYPE html>"+strings.Repeat(" ", 1000-36)),
 		"XHTML":                      answer("application/xhtml+xml", html),
 		"redirected to a login":      status(302, "http://10.0.0.1/login?back=x"),
 		"redirected to another's":    status(307, "https://portal.hotel.example/start"),

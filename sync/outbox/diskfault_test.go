@@ -104,9 +104,9 @@ func TestFault_S6_NoRoomToBegin(t *testing.T) {
 	}
 	b := start(t, config(dir))
 	b.until("memory", func(s Stats) bool { return s.State == memory && strings.Contains(s.Reason, "no space") })
+	b.Link(true) // before the records: what is sealed without a link is not live
 	b.Put(result(1))
 	b.Put(alarm(2))
-	b.Link(true)
 	if g := b.next(true); g.Stream != message.Alarm && g.Stream != message.Result {
 		t.Errorf("%+v", g)
 	}
@@ -149,13 +149,13 @@ func TestFault_S9_ReadOnlyFileSystem(t *testing.T) {
 	if !strings.Contains(s.Reason, "read-only") {
 		t.Errorf("the reason is %q", s.Reason)
 	}
+	b.Link(true) // before the records: what is sealed without a link is not live
 	for i := range 100 {
 		b.Put(result(i))
 	}
 	if n, err := b.Session(limit(t)); err != nil || n == 0 {
 		t.Errorf("session %d, %v", n, err)
 	}
-	b.Link(true)
 	if g := b.next(true); g.Epoch == s.Epoch {
 		t.Error("numbers of the file's epoch were given out without a reservation")
 	}

@@ -79,7 +79,7 @@ func TestNothingRunsWhenNobodyLooks(t *testing.T) {
 func TestViewerThatReadsNothingHoldsUpNobodyAndIsDropped(t *testing.T) {
 	e := newEye(10*time.Millisecond, 300_000)
 	s := serveEye(t, e, func(s *Server) {
-		s.streams.limits.write = 500 * time.Millisecond
+		s.streams.limits.write = 2 * time.Second
 		s.streams.bytes.rate = 1 << 30
 	})
 	c, err := net.Dial("tcp", s.Addr())
@@ -184,7 +184,7 @@ func TestStreamTellsTroubleOnACardAndRecoversByItself(t *testing.T) {
 	if bytes.Contains(a.jpeg, []byte(", for ")) {
 		t.Errorf("the first card: %s", a.jpeg)
 	}
-	w.until("a card that goes with the time", isCard(", for 1."))
+	w.until("a card that goes with the time", func(p received) bool { return isCard(", for ")(p) && !isCard(", for 0.")(p) })
 	e.set(working(time.Now()))
 	e.change(func() { e.fail, e.began, e.encoded = nil, time.Now(), map[uint64]int{} }) // a new process counts from 1
 	if p := w.until("frames again", isFrame); p.frame > first.frame+1000 {
@@ -210,9 +210,9 @@ func TestStreamTellsTroubleOnACardAndRecoversByItself(t *testing.T) {
 
 func TestStreamOutlivesTheServersTimeoutsAndEndsWithItsOwn(t *testing.T) {
 	e := newEye(20*time.Millisecond, 1000)
-	const life = 1500 * time.Millisecond
+	const life = 2500 * time.Millisecond
 	s := serveEye(t, e, func(s *Server) {
-		s.http.ReadTimeout, s.http.WriteTimeout, s.http.ReadHeaderTimeout = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+		s.http.ReadTimeout, s.http.WriteTimeout, s.http.ReadHeaderTimeout = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 		s.streams.limits.life = life
 	})
 	began := time.Now()

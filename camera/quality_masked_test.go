@@ -139,3 +139,23 @@ func TestEverythingMasked(t *testing.T) {
 		}
 	}
 }
+
+// TestPictureOfAMaskedView: a picture that was encoded and decoded is judged as the frame was.
+func TestPictureOfAMaskedView(t *testing.T) {
+	for _, v := range []View{
+		{Masks: someMasks["edge"]}, {Masks: someMasks["windows"], ROI: &Area{X: .2, Y: .1, Width: .6, Height: .8}}, {Masks: someMasks["half"], Rotate: 90},
+	} {
+		m := &maskedFilm{film: &film{w: 320, h: 240, fps: 5, sigma: 1}, view: newViewer(v)}
+		m.ready(3, flat(110))
+		f := m.next(t)
+		recode(t, f, 80)
+		f.masked = nil
+		if facts := new(Quality).Assess(f, false); slices.Contains(facts, Covered) {
+			t.Fatalf("%+v: the mask's border is no structure: %v", v, facts) // else this test shows nothing
+		}
+		v.Hide(f)
+		if facts := new(Quality).Assess(f, false); !slices.Equal(facts, []string{Covered}) {
+			t.Errorf("%+v: %v", v, facts)
+		}
+	}
+}

@@ -55,6 +55,24 @@ func (v *viewer) hidden(w, h int, roi rect) (masked []rect) {
 	return masked
 }
 
+// Hide says of f, a picture to which v was applied before, where its masks lie: nothing is judged there. Coding smears a mask's border: it is
+// taken to be wider by a block of JPEG.
+func (v *View) Hide(f *Frame) {
+	const block = 16
+	roi := Area{Width: 1, Height: 1}
+	if v.ROI != nil {
+		roi = *v.ROI
+	}
+	f.masked = nil
+	for _, m := range v.Masks {
+		r := rect{
+			int((m.X-roi.X)/roi.Width*float64(f.Width)) - block, int((m.Y-roi.Y)/roi.Height*float64(f.Height)) - block,
+			int((m.X+m.Width-roi.X)/roi.Width*float64(f.Width)) + block, int((m.Y+m.Height-roi.Y)/roi.Height*float64(f.Height)) + block,
+		}
+		f.masked = append(f.masked, r)
+	}
+}
+
 // rect is a rectangle of pixels, x1 and y1 outside.
 type rect struct{ x0, y0, x1, y1 int }
 

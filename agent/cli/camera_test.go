@@ -67,6 +67,23 @@ func TestCameraTestMeasuresAndSaves(t *testing.T) {
 	}
 }
 
+// TestCameraTestOfWhatEnds: one picture is measured and saved as a camera is, and no word of a program that has ended.
+func TestCameraTestOfWhatEnds(t *testing.T) {
+	f := newField(t, "", "testcard:")
+	m := image.NewGray(image.Rect(0, 0, 64, 48))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * i % 251)
+	}
+	f.picture(t, "one/1.png", m)
+	save := filepath.Join(f.dir, "shot.jpg")
+	source := "pictures:" + f.dir + "/pictures/one"
+	out, msg, code := heron(t, "camera", "test", source, "--vision", os.Args[0], "--for", "500ms", "--save", save, "--json")
+	var r cameraReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Source != source || r.Saved != save || r.FPS > 500 || strings.Contains(out+msg, "not running") {
+		t.Errorf("exit %d, %v: %s%s", code, err, out, msg)
+	}
+}
+
 func TestCameraTestNamesWhatIsWrong(t *testing.T) {
 	f := newField(t, "", "testcard:")
 	f.picture(t, "dark/1.png", image.NewGray(image.Rect(0, 0, 64, 48)))
@@ -77,6 +94,7 @@ func TestCameraTestNamesWhatIsWrong(t *testing.T) {
 	}{
 		{[]string{"pictures:" + f.dir + "/nowhere"}, 1, "nowhere"},
 		{[]string{"pictures:" + f.dir + "/pictures/dark?loop=true"}, 1, "the picture is black"},
+		{[]string{"pictures:" + f.dir + "/pictures/dark"}, 1, "the picture is black"},
 		{[]string{"carrier-pigeon:x"}, 1, "source is for another driver"},
 		{[]string{"back"}, 2, "neither a camera of"},
 		{[]string{"front", "--for", "1ms"}, 2, "expected 100ms"},

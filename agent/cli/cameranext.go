@@ -17,6 +17,7 @@ var localHints = []hint{
 	{"without OpenCV", "use a heron-vision that was built with OpenCV: make build"},
 	{"element", "install the named package and try again"},
 	{"no such folder or file|no such video file", "correct the path in source"},
+	{"can be decoded", "see what is in it: ffprobe FILE; make it anew if it is damaged, or another format of it: ffmpeg -i FILE -c:v libx264 NEW.mp4"},
 	{"another driver|no driver", "write one of usb:, v4l2:, csi:, rtsp://, http://, snapshot+http://, gstreamer:, file:, pictures:, testcard:"},
 	{"no camera connector|neither a Raspberry", "name the camera as usb:, rtsp:// or gstreamer:"},
 	{"no camera|no device|no sensor|is gone", "plug it in; heron camera list shows what is attached"},

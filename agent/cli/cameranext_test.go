@@ -27,6 +27,7 @@ func TestCameraNext(t *testing.T) {
 		{"usb:ABC", "v4l2: /dev/video0 is in use by another program", "stop what uses it"},
 		{"csi:", "GStreamer has no element libcamerasrc: install gstreamer1.0-libcamera", "install"},
 		{"v4l2:/dev/video0", "v4l2: /dev/video0 gives no pictures", "heron camera list"},
+		{"file:/x.mp4", "open: file: /x.mp4 is not a video that can be decoded", "ffprobe"},
 	} {
 		if next := cameraNext(c.source, c.said); !strings.Contains(next, c.want) || overNetwork(c.source) && strings.Contains(next, "camera list") {
 			t.Errorf("%s: %q, want %q", c.said, next, c.want)

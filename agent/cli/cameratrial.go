@@ -105,7 +105,9 @@ func (a *app) cameraTest(ctx context.Context, command string, cam vision.CameraC
 	if err != nil {
 		return err
 	}
-	client, end, err := startVision(ctx, vision.ClientConfig{Command: []string{path}, Config: vision.Config{Cameras: []vision.CameraConfig{cam}},
+	opened := cam
+	opened.Source = endless(cam.Source)
+	client, end, err := startVision(ctx, vision.ClientConfig{Command: []string{path}, Config: vision.Config{Cameras: []vision.CameraConfig{opened}},
 		BeatTimeout: classifyBeat, MaxMemory: 2 << 30})
 	if err != nil {
 		return err
@@ -127,6 +129,14 @@ func (a *app) cameraTest(ctx context.Context, command string, cam vision.CameraC
 		return ctx.Err()
 	}
 	return a.printCameraReport(t.report)
+}
+
+// endless makes a source of one that would end before it is measured and its picture is taken: a folder of pictures or a video goes round.
+func endless(source string) string {
+	if a, err := camera.ParseAddress(source, "loop"); err == nil && (a.Scheme == "file" || a.Scheme == "pictures") {
+		return a.Scheme + ":" + a.Path + "?loop=true"
+	}
+	return source
 }
 
 // cameraTrial is one test of one camera.
@@ -255,6 +265,7 @@ func (t *cameraTrial) picture(ctx context.Context, save string) {
 		t.report.problem("the picture cannot be decoded: "+err.Error(), "")
 		return
 	}
+	t.cam.View.Hide(f)
 	t.report.Facts = (&camera.Quality{}).Assess(f, false)
 }
 

@@ -381,19 +381,19 @@ func TestFault_V2_TheOtherCameraKeepsItsRate(t *testing.T) {
 
 // besideHang is, for each process that "bad" hung, how many observations "front" made after the last of "bad": each process numbers its frames anew.
 func besideHang(obs []vision.Observation) (counts []int) {
-	n, last, hung := 0, uint64(0), false
+	n, last := 0, map[string]uint64{}
 	for _, o := range obs {
-		switch {
-		case o.Camera == "bad":
-			n, hung = 0, true
-			continue
-		case o.Frame <= last:
-			if hung {
+		if o.Frame <= last[o.Camera] { // another process
+			if last["bad"] > 0 {
 				counts = append(counts, n)
 			}
-			n, hung = 0, false
+			n = 0
+			clear(last)
 		}
-		n, last = n+1, o.Frame
+		if n++; o.Camera == "bad" {
+			n = 0
+		}
+		last[o.Camera] = o.Frame
 	}
 	return counts
 }

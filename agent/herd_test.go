@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +24,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 
+	"heron/internal/freeport"
 	"heron/sync/fleet"
 	"heron/sync/models"
 	"heron/sync/repo"
@@ -84,13 +84,7 @@ func newHerd(t *testing.T) *herd {
 // startBroker is Mosquitto where it is installed, and the embedded broker elsewhere.
 func startBroker(t *testing.T) string {
 	t.Helper()
-	address := ""
-	for address == "" {
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000))); err == nil {
-			address = l.Addr().String()
-			_ = l.Close()
-		}
-	}
+	address := freeport.Address(t)
 	bin, err := exec.LookPath("mosquitto")
 	if err != nil {
 		bin, err = exec.LookPath("/usr/sbin/mosquitto")

@@ -33,9 +33,7 @@ func embedded(t testing.TB, address string, conf ...listeners.Config) (stop func
 		c = conf[0]
 		c.ID, c.Address = "t", address
 	}
-	if err := s.AddListener(listeners.NewTCP(c)); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "listening at "+address, func() bool { return s.AddListener(listeners.NewTCP(c)) == nil }) // a child that starts now holds a copy of the last one's socket until its exec
 	if err := s.Serve(); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,11 @@ func (s *source) Fetch(ctx context.Context, f models.Fetching) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
 	defer cancel()
-	return later(s.bring(ctx, f))
+	err := later(s.bring(ctx, f))
+	if errors.Is(err, fetch.ErrDigest) || errors.Is(err, fetch.ErrChanging) {
+		return &models.InVain{Err: err}
+	}
+	return err
 }
 
 // bring is Fetch while bytes may flow.

@@ -15,6 +15,13 @@ type Later struct {
 
 func (e *Later) Error() string { return e.Why }
 
+// InVain is how Source.Fetch says that all of it came and is of no use, as when the server has another file: it will be the same at the next
+// try, and cost as much. So tries are far between, and end their wait when a document is written anew.
+type InVain struct{ Err error }
+
+func (e *InVain) Error() string { return e.Err.Error() }
+func (e *InVain) Unwrap() error { return e.Err }
+
 // gate is what a slot remembers of its waiting. Manager.mu guards putOff and come.
 type gate struct {
 	of     string    // the wish's target: another begins anew

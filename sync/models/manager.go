@@ -42,6 +42,7 @@ type Manager struct {
 type pace struct {
 	tick, healthy, save, patience time.Duration
 	retryMin, retryMax            time.Duration
+	vainMin, vainMax              time.Duration // between transfers of a whole bundle that is not the signed one: they cost
 }
 
 // crashStarts without a minute of health, and a model on probation goes back.
@@ -63,7 +64,7 @@ func New(c Config) (*Manager, error) {
 	m := &Manager{cfg: c, slots: map[string]*slot{}, refused: map[string]Refused{}, point: func(string) {},
 		store: &store{c.Dir, c.MaxBytes, c.KeepFree}, journal: &journal{path: filepath.Join(c.Dir, journalName)},
 		heavy: make(chan struct{}, 1), swept: make(chan struct{}), sweep: make(chan struct{}, 1),
-		pace: pace{tick: time.Second, healthy: time.Minute, save: time.Minute, patience: time.Minute, retryMin: 5 * time.Second, retryMax: time.Hour}}
+		pace: pace{tick: time.Second, healthy: time.Minute, save: time.Minute, patience: time.Minute, retryMin: 5 * time.Second, retryMax: time.Hour, vainMin: 10 * time.Minute, vainMax: 12 * time.Hour}}
 	for name := range c.Slots {
 		m.slots[name] = newSlot(m, name)
 	}

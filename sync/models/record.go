@@ -181,6 +181,7 @@ type next struct {
 	Bundle   Bundle        `json:"bundle,omitzero"`
 	Step     Step          `json:"step"`
 	Attempts int           `json:"attempts,omitempty"` // failures in a row that say nothing of the model
+	Vain     int           `json:"vain,omitempty"`     // of them, whole transfers for nothing
 	Strikes  int           `json:"strikes,omitempty"`  // tries of this step that began and did not end well; written before each
 	Error    string        `json:"error,omitempty"`
 	Check    string        `json:"check,omitempty"`   // of Error, if it was a *Fault

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"heron/internal/atomicfile"
@@ -38,6 +39,7 @@ type slot struct {
 
 	// the loop's own
 	retry     backoff.Backoff
+	vain      backoff.Backoff // after whole transfers that were of no use
 	retryAt   time.Time
 	dirty     bool           // rec is newer than the journal
 	talks     bool           // audit entries may be handed over
@@ -54,8 +56,9 @@ type job struct {
 	doing  string
 	cancel context.CancelFunc
 	done   chan result
-	firm   bool // must not be broken off
-	gated  bool // a hold breaks it off
+	firm   bool        // must not be broken off
+	gated  bool        // a hold breaks it off
+	queued atomic.Bool // until other slots and the collector let it begin
 }
 
 // result of a job: the step that is complete, and what it found out.
@@ -67,17 +70,22 @@ type result struct {
 }
 
 func newSlot(m *Manager, name string) *slot {
-	return &slot{m: m, name: name, rec: &record{V: 1}, kicked: make(chan struct{}, 1), retry: backoff.Backoff{Min: m.pace.retryMin, Max: m.pace.retryMax}}
+	return &slot{m: m, name: name, rec: &record{V: 1}, kicked: make(chan struct{}, 1), retry: backoff.Backoff{Min: m.pace.retryMin, Max: m.pace.retryMax}, vain: backoff.Backoff{Min: m.pace.vainMin, Max: m.pace.vainMax}}
 }
 
 // adopt takes a record over. Manager.mu is held.
 func (s *slot) adopt(r *record) {
 	s.rec = r
-	s.retry = backoff.Backoff{Min: s.m.pace.retryMin, Max: s.m.pace.retryMax}
+	s.retry, s.vain = backoff.Backoff{Min: s.m.pace.retryMin, Max: s.m.pace.retryMax}, backoff.Backoff{Min: s.m.pace.vainMin, Max: s.m.pace.vainMax}
 	if n := r.Next; n != nil {
+		var wait, vain time.Duration
 		for range min(n.Attempts, 12) {
-			s.retryAt = time.Now().Add(s.retry.Next())
+			wait = s.retry.Next()
 		}
+		for range min(n.Vain, 12) {
+			vain = s.vain.Next()
+		}
+		s.retryAt = time.Now().Add(max(wait, vain))
 		if n.Step == StepSwitching { // it did not come to pass, or nobody knows
 			n.Step = StepShadow
 		}
@@ -330,7 +338,7 @@ func (s *slot) state() SlotState {
 	out := SlotState{Slot: s.name, Active: s.running, Step: s.step(), Rev: r.Rev, Doc: r.Doc, Counts: r.Counts, Error: s.failed, Deferred: s.deferred, Percent: s.percent}
 	if r.Next == nil {
 		out.Deferred = ""
-	} else if s.gate.putOff != "" {
+	} else if s.gate.putOff != "" || s.deferred != "" && r.Next.Step == StepReserved { // by a budget, or by a hold
 		out.Percent = s.gate.come
 	}
 	out.Previous = s.configured
@@ -347,6 +355,9 @@ func (s *slot) state() SlotState {
 	}
 	if s.job != nil {
 		out.Doing = s.job.doing
+		if s.job.queued.Load() {
+			out.Doing = "waiting for another slot"
+		}
 	}
 	if p := r.Probation; p != nil {
 		out.Probation = max(0, p.Want-s.watch.spent)

@@ -102,6 +102,7 @@ func (s *slot) start(ctx context.Context, st stage) {
 		defer close(j.done)
 		r := result{at: n.Step}
 		if st.heavy {
+			j.queued.Store(true)
 			release, err := s.m.take(ctx)
 			if err != nil {
 				r.err = err
@@ -109,6 +110,8 @@ func (s *slot) start(ctx context.Context, st stage) {
 				return
 			}
 			defer release()
+			j.queued.Store(false)
+			s.m.cfg.Changed()
 		}
 		r.step, r.change, r.err = st.run(ctx, n)
 		j.done <- r
@@ -138,7 +141,7 @@ func (s *slot) finished(r result) {
 		s.switched()
 	case r.err == nil:
 		err := s.put(r.step, func(rec *record) {
-			rec.Next.Step, rec.Next.Strikes, rec.Next.Attempts, rec.Next.Error, rec.Next.Check = r.step, 0, 0, "", ""
+			rec.Next.Step, rec.Next.Strikes, rec.Next.Attempts, rec.Next.Vain, rec.Next.Error, rec.Next.Check = r.step, 0, 0, 0, "", ""
 			if r.change != nil {
 				r.change(rec.Next)
 			}
@@ -148,6 +151,7 @@ func (s *slot) finished(r result) {
 			return
 		}
 		s.retry.Reset()
+		s.vain.Reset()
 		s.refusedBefore()
 	case errors.As(r.err, &no):
 		s.refuse(*n, *no)
@@ -186,11 +190,14 @@ func (s *slot) refusedBefore() {
 
 // fail notes an error that is to be tried again.
 func (s *slot) fail(err error, fn func(*next)) {
-	fault := &Fault{}
+	fault, vain := &Fault{}, (*InVain)(nil)
 	errors.As(err, &fault)
 	if e := s.put(s.rec.Next.Step, func(r *record) {
 		r.Counts.Failures++
 		r.Next.Attempts++
+		if errors.As(err, &vain) {
+			r.Next.Vain++
+		}
 		r.Next.Error, r.Next.Check = oneLine(err), fault.Check
 		fn(r.Next)
 	}); e != nil {
@@ -203,7 +210,11 @@ func (s *slot) fail(err error, fn func(*next)) {
 func (s *slot) later(err error) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	s.retryAt = time.Now().Add(s.retry.Next())
+	wait, vain := s.retry.Next(), (*InVain)(nil)
+	if errors.As(err, &vain) {
+		wait = max(wait, s.vain.Next())
+	}
+	s.retryAt = time.Now().Add(wait)
 	if s.rec.Next == nil || s.rec.Next.Error != oneLine(err) {
 		s.failed = oneLine(err)
 	}

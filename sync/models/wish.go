@@ -44,6 +44,7 @@ func (s *slot) accept(w Wish) {
 	if err == nil {
 		s.soon()
 		s.retry.Reset()
+		s.vain.Reset()
 	}
 }
 

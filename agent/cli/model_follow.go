@@ -89,7 +89,7 @@ func (a *app) follow(ctx context.Context, l *serviceLink, f *follower) error {
 		case err == nil:
 			seen = time.Now()
 			done, verdict := f.end(*s)
-			if line := stepLine(s); line != shown && (done || f.taken(s)) && verdict == nil {
+			if line := stepLine(s, 10); line != shown && (done || f.taken(s)) && verdict == nil {
 				shown = line
 				if err := a.say(s, "%s\n", line); err != nil {
 					return err
@@ -119,8 +119,8 @@ func (l *serviceLink) slotNow(ctx context.Context, name string) (*agent.ControlS
 	return nil, fmt.Errorf("slot %s is not there any more; the service was started with another configuration", name)
 }
 
-// stepLine is where a slot is, without what changes at every look.
-func stepLine(s *agent.ControlSlot) string {
+// stepLine is where a slot is. Percent go by steps of so many: one line for each look would be too much.
+func stepLine(s *agent.ControlSlot, step int) string {
 	b := strings.Builder{}
 	b.WriteString(s.Slot + ": ")
 	switch {
@@ -130,7 +130,7 @@ func stepLine(s *agent.ControlSlot) string {
 			b.WriteString(", " + s.Doing)
 		}
 		if s.Percent > 0 {
-			fmt.Fprintf(&b, " %d %%", s.Percent/10*10)
+			fmt.Fprintf(&b, " %d %%", s.Percent/step*step)
 		}
 	case s.Step == models.StepProbation:
 		fmt.Fprintf(&b, "%s is live, on probation", modelText(s.Active))
@@ -176,7 +176,7 @@ func modelsText(all *agent.ControlModels) string {
 		row("  before", "%s", bundleText(s.Previous))
 		switch {
 		case s.Target != "":
-			row("  on its way", "%s", strings.TrimPrefix(stepLine(&s), s.Slot+": "))
+			row("  on its way", "%s", strings.TrimPrefix(stepLine(&s, 1), s.Slot+": "))
 		case s.Step == models.StepProbation:
 			row("  probation", "another %s", seconds(s.ProbationS))
 		}

@@ -184,6 +184,7 @@ func (d *download) forget() error {
 		return ended(err)
 	}
 	d.meter.left = d.p.size
+	d.tell()
 	return nil
 }
 

@@ -19,7 +19,9 @@ func (e *Later) Error() string { return e.Why }
 // try, and cost as much. So tries are far between, and end their wait when a document is written anew.
 type InVain struct{ Err error }
 
-func (e *InVain) Error() string { return e.Err.Error() }
+func (e *InVain) Error() string {
+	return e.Err.Error() + "; all of it came for nothing, so it is tried a few times a day, or when its document is written anew; heron fleet repo verify --url says what the server has"
+}
 func (e *InVain) Unwrap() error { return e.Err }
 
 // gate is what a slot remembers of its waiting. Manager.mu guards putOff and come.

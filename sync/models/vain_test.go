@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func TestTransfersForNothingAreFewADay(t *testing.T) {
 		if later := w.fetched() - began - first; first < 3 || first > 30 || later < 9 || later > 60 {
 			t.Errorf("%d transfers on the first day, %d in the nine after it", first, later)
 		}
-		if s := d.state(); s.Target != "v2/1" || s.Step != StepReserved || s.Active.Target != "v1/1" {
+		if s := d.state(); s.Target != "v2/1" || s.Step != StepReserved || s.Active.Target != "v1/1" || !strings.Contains(s.Error, "heron fleet repo verify --url") {
 			t.Errorf("%+v", s)
 		}
 		w.mu.Lock()

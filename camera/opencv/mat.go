@@ -95,12 +95,6 @@ func Decoder() func(data []byte, f *camera.Frame) error {
 	}
 }
 
-func decode(f *camera.Frame, width, height int, data []byte) error {
-	return fill(f, width, height, func(m *gocv.Mat) bool {
-		return gocv.IMDecodeIntoMat(data, gocv.IMReadColor, m) == nil
-	})
-}
-
 // Encoder makes JPEGs with OpenCV.
 func Encoder() camera.Encoder {
 	setUp()

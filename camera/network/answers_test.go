@@ -129,14 +129,14 @@ func TestCertificatesThatDoNotDo(t *testing.T) {
 		srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 		srv.StartTLS()
-		if _, err := open(t, camera.Options{Source: srv.URL}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := open(t, camera.Options{Source: srv.URL, OpenTimeout: 30 * time.Second}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 		srv.Close()
 	}
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
-	if _, err := open(t, camera.Options{Source: strings.Replace(srv.URL, "http:", "https:", 1)}); err == nil || !strings.Contains(err.Error(), "write http://") {
+	if _, err := open(t, camera.Options{Source: strings.Replace(srv.URL, "http:", "https:", 1), OpenTimeout: 30 * time.Second}); err == nil || !strings.Contains(err.Error(), "write http://") {
 		t.Error(err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"heron/sync/message"
 	"heron/sync/models"
 	"heron/sync/outbox"
+	"heron/sync/trust"
 	"heron/sync/uplink"
 	"heron/vision"
 )
@@ -55,6 +56,7 @@ type Agent struct {
 	adapters *adapters     // nil: none
 	updates  *updates      // nil: models come with the configuration only
 	orders   *orders       // nil: there is nobody to give any
+	floor    floor         // of the clock
 	again    chan struct{} // one token: a restart was asked for
 
 	unpacked []vision.Refused    // archives that could not be unpacked
@@ -78,6 +80,7 @@ func New(conf Config, opt Options) (*Agent, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{conf: conf, opt: opt, log: opt.Log, started: time.Now(), again: make(chan struct{}, 1), rollup: events.NewRollup(), views: map[string]*view{}, slots: map[string]*slotView{}}
+	a.floor.raise(trust.BuildTime())
 	for _, cam := range conf.Cameras {
 		a.views[cam.Name] = &view{}
 	}
@@ -130,7 +133,7 @@ func (a *Agent) buildUplink() (err error) {
 		return nil
 	}
 	u := a.conf.uplink()
-	u.Agent, u.Info, u.Log = a.opt.Version, a.info, a.log
+	u.Agent, u.Info, u.Log, u.Now = a.opt.Version, a.info, a.log, a.floor.now
 	a.buildAdapters()
 	u.Documents = a.documents
 	u.Subscribe = a.subscriptions()

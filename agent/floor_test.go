@@ -37,7 +37,8 @@ func TestFault_U13_CertificatesAndHoldsGoByTheFloor(t *testing.T) {
 		Repository: Repository{URL: s.URL, CA: ca, Root: filepath.Join(h.repo.Public(), "metadata", "1.root.json")}}
 	conf.Defaults()
 	u := &updates{}
-	src, err := (&Agent{conf: conf, log: slog.New(slog.DiscardHandler)}).buildSource(u)
+	a := &Agent{conf: conf, log: slog.New(slog.DiscardHandler)}
+	src, err := a.buildSource(u)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestFault_U13_CertificatesAndHoldsGoByTheFloor(t *testing.T) {
 	go func() { _, err := src.Resolve(t.Context(), "bottles/1.1.0"); done <- err }()
 	<-asked
 	told := make(chan time.Time)
-	go func() { told <- src.now() }()
+	go func() { told <- a.floor.now() }()
 	select {
 	case <-told:
 	case <-time.After(30 * time.Second):
@@ -55,12 +56,12 @@ func TestFault_U13_CertificatesAndHoldsGoByTheFloor(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if at := time.Unix(0, src.floor.Load()); time.Since(at) > time.Hour || time.Until(at) > time.Minute {
+	if at := time.Unix(0, a.floor.ns.Load()); time.Since(at) > time.Hour || time.Until(at) > time.Minute {
 		t.Errorf("the floor is %v after metadata of this moment", at)
 	}
 
-	u.fetch.Close()                                                          // the next request shakes hands anew
-	src.floor.Store(s.Certificate().NotAfter.Add(24 * time.Hour).UnixNano()) // as if signed that late
+	u.fetch.Close()                                             // the next request shakes hands anew
+	a.floor.raise(s.Certificate().NotAfter.Add(24 * time.Hour)) // as if signed that late
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := u.fetch.Get(ctx, s.URL+"/metadata/timestamp.json", 1<<20); err == nil || !strings.Contains(err.Error(), "expired") {

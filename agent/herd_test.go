@@ -214,7 +214,7 @@ func (m *member) blind() error {
 		return err
 	}
 	a.updates.models, err = models.New(models.Config{Dir: a.state("models"), Slots: map[string]string{"main": a.conf.Models[0].Bundle}, Source: src, Eyes: m.eyes, Watcher: m.eyes,
-		Now: src.now, Changed: a.changed, Audit: func(e models.Entry) {
+		Now: a.floor.now, Changed: a.changed, Audit: func(e models.Entry) {
 			h.mu.Lock()
 			h.audit = append(h.audit, account{a.conf.Device.ID, e})
 			h.mu.Unlock()

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"heron/inference"
@@ -67,7 +66,7 @@ func (a *Agent) buildUpdates() error {
 		slots[m.Slot] = m.Bundle
 	}
 	u.models, err = models.New(models.Config{Dir: a.state("models"), Slots: slots, Source: src, Eyes: eyes{a}, Watcher: u.meter, Unsigned: r.Unsigned, Busy: a.busy, BusyAtMost: a.conf.Updates.AtMost,
-		Now: src.now, Audit: a.auditModel, Changed: a.changed})
+		Now: a.floor.now, Audit: a.auditModel, Changed: a.changed})
 	if err != nil {
 		return err
 	}
@@ -80,7 +79,6 @@ type source struct {
 	a     *Agent
 	u     *updates
 	trust *trust.Client // nil: no repository
-	floor atomic.Int64  // the clock is not before it: ns since 1970, as the repository's metadata said last. trust's own waits for its server
 }
 
 func (a *Agent) buildSource(u *updates) (*source, error) {
@@ -97,7 +95,7 @@ func (a *Agent) buildSource(u *updates) (*source, error) {
 		return nil, problem("repository.url", "%v", err)
 	}
 	hosts := append([]string{at.Scheme + "://" + at.Host}, r.Hosts...)
-	conf := fetch.Config{Hosts: hosts, AllowLoopbackHTTP: loopback(at), TLS: fetch.TLSFiles{CA: r.CA, Cert: r.Cert, Key: r.Key}, UserAgent: "heron/" + a.opt.Version, Log: a.log, Now: s.now}
+	conf := fetch.Config{Hosts: hosts, AllowLoopbackHTTP: loopback(at), TLS: fetch.TLSFiles{CA: r.CA, Cert: r.Cert, Key: r.Key}, UserAgent: "heron/" + a.opt.Version, Log: a.log, Now: a.floor.now}
 	if u.budget, err = a.buildBudget(at); err != nil {
 		return nil, err
 	}
@@ -113,24 +111,8 @@ func (a *Agent) buildSource(u *updates) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("repository: %w", err)
 	}
-	s.raise()
+	a.floor.raise(s.trust.State().Floor)
 	return s, nil
-}
-
-// raise takes over the floor of the clock. It waits for what trust is doing.
-func (s *source) raise() {
-	if floor := s.trust.State().Floor; !floor.IsZero() {
-		s.floor.Store(floor.UnixNano())
-	}
-}
-
-// now is the clock, not before what the repository has signed. It waits for nobody: certificates are checked against it while metadata comes.
-func (s *source) now() time.Time {
-	now := time.Now()
-	if floor := time.Unix(0, s.floor.Load()); floor.After(now) {
-		return floor
-	}
-	return now
 }
 
 // Resolve reads a target's size and digest from the signed metadata.
@@ -141,7 +123,7 @@ func (s *source) Resolve(ctx context.Context, target string) (models.Offer, erro
 	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
 	defer cancel()
 	err := s.trust.Refresh(ctx)
-	s.raise()
+	s.a.floor.raise(s.trust.State().Floor) // waits for what trust is doing
 	s.u.note(err)
 	if err != nil {
 		return models.Offer{}, fmt.Errorf("the repository's metadata: %w", err)

@@ -50,7 +50,8 @@ type Config struct {
 	Subscribe []string      // topics to receive: below {root}/{group}/{device}/, such as desired and cmd/+/+; with _all/ in front below {root}/{group}/; with a slash in front the whole topic, without wildcards
 	Handle    func(Message) // gets them, one at a time and in its own time: of a topic named in Subscribe the newest, of those within a wildcard all that a queue of 64 (1 MiB) holds; the rest is dropped and counted. Run waits for it at its end
 
-	Log *slog.Logger // changes of state; nil: silent
+	Now func() time.Time // the broker's certificate is checked against it; nil: the clock
+	Log *slog.Logger     // changes of state; nil: silent
 }
 
 func (c Config) withDefaults() Config {

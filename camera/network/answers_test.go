@@ -107,6 +107,47 @@ func TestWhatIsNoJPEGIsNamed(t *testing.T) {
 	}
 }
 
+// A status that has no picture is told by its number, before the first picture and behind the last; a 304 for what was asked is the picture from before.
+func TestStatusWithoutPictureIsNamed(t *testing.T) {
+	t.Parallel()
+	picture := grey(t, 64, 48, 90)
+	for _, c := range []struct {
+		scheme, before string // what came before, if anything
+		code           int
+		want           string // empty: a picture
+	}{
+		{"snapshot+http", "", http.StatusNotModified, "the server answers 304 Not Modified"},
+		{"snapshot+http", "no picture", http.StatusNotModified, "the server answers 304 Not Modified"},
+		{"snapshot+http", string(picture), http.StatusNotModified, ""},
+		{"snapshot+http", "", http.StatusNoContent, "the server answers 204 No Content"},
+		{"snapshot+http", "", http.StatusResetContent, "the server answers 205 Reset Content"},
+		{"snapshot+http", "", http.StatusMultipleChoices, "the server answers 300 Multiple Choices"},
+		{"http", "", http.StatusNotModified, "the server answers 304 Not Modified"},
+		{"http", "", http.StatusNoContent, "the server answers 204 No Content"},
+	} {
+		var asked atomic.Bool
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c.before != "" && asked.CompareAndSwap(false, true) {
+				w.Header().Set("Etag", `"1"`)
+				_, _ = io.WriteString(w, c.before)
+				return
+			}
+			w.WriteHeader(c.code)
+		}))
+		d, err := open(t, camera.Options{Source: c.scheme + strings.TrimPrefix(srv.URL, "http"), FPS: 200})
+		if err == nil && c.before != "" {
+			_ = d.Read(&camera.Frame{}) // whatever it was
+		}
+		if err == nil {
+			err = d.Read(&camera.Frame{})
+		}
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s, %d after %d bytes: %v, want %q", c.scheme, c.code, len(c.before), err, c.want)
+		}
+		srv.Close()
+	}
+}
+
 // Of a certificate it is said what is wrong with it: one for another name is not mended by trusting its authority.
 func TestCertificatesThatDoNotDo(t *testing.T) {
 	t.Parallel()

@@ -45,8 +45,11 @@ func openMJPEG(ctx context.Context, o camera.Options, f *fetcher, decode Decoder
 	m := &mjpeg{what: f.what, fetch: f, ended: end, timeout: o.ReadTimeout, decode: decode}
 	m.watch = time.AfterFunc(o.OpenTimeout, func() { end(errSilent) })
 	resp, err := f.get(ctx, nil)
-	if err == nil {
-		m.resp = resp
+	switch m.resp = resp; {
+	case err != nil:
+	case resp.StatusCode == http.StatusNotModified:
+		err = &statusError{m.what, resp.StatusCode}
+	default:
 		err = m.begin()
 	}
 	m.watch.Stop()

@@ -90,7 +90,10 @@ func (s *snapshot) get() error {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotModified && len(s.jpeg) > 0 {
+	if resp.StatusCode == http.StatusNotModified {
+		if _, _, bad := jpegSize(s.jpeg); bad != nil { // not changed since what?
+			return &statusError{s.fetch.what, resp.StatusCode}
+		}
 		return nil
 	}
 	if ct := resp.Header.Get("Content-Type"); strings.HasPrefix(ct, "multipart/") {

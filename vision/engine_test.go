@@ -266,7 +266,7 @@ func TestFault_M6_EngineThatLeaksIsLeftForTheNext(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
 	cmd, env := self("serve")
-	e := look(t, vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: 200 * time.Millisecond, MaxMemory: 300 << 20,
+	e := look(t, vision.ClientConfig{Command: cmd, Env: append(env, p.env()...), EngineRetry: 200 * time.Millisecond, MaxMemory: 300 << 20, InferenceTimeout: 30 * time.Second, BeatTimeout: 30 * time.Second,
 		Config: vision.Config{Cameras: []vision.CameraConfig{card(25)}, Slots: []vision.SlotConfig{{Slot: "main", Bundle: twoEngines(t, "stick")}}}})
 	e.engine("stick")
 	for leaks := 1; leaks <= 4; leaks++ {

@@ -71,7 +71,7 @@ func TestFault_A4_HangInInvoke(t *testing.T) {
 }
 
 func TestFault_M6_MemoryGrows(t *testing.T) {
-	stubbed(t, "grow", func(c *vision.ClientConfig) { c.BeatTimeout = 10 * time.Second }).replaced(vision.CauseMemory, "more than the 400 MiB allowed")
+	stubbed(t, "grow", func(c *vision.ClientConfig) { c.BeatTimeout = 30 * time.Second }).replaced(vision.CauseMemory, "more than the 400 MiB allowed")
 }
 
 func TestFault_V2_ReadBlocksForEver(t *testing.T) {

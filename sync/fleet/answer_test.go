@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// thin is a broker that answers the second SUBSCRIBE only after so many retained documents, one every 50 ms, or never.
+// thin is a broker that answers the second SUBSCRIBE only after so many retained documents, one every 50 ms, or never, and sends as many more after that.
 func thin(t *testing.T, documents int) (address string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,16 +42,21 @@ func thin(t *testing.T, documents int) (address string) {
 			case 0x10:
 				_, _ = c.Write([]byte{0x20, 2, 0, 0})
 			case 0x82:
-				if subscribed++; subscribed == 2 {
+				some := func() {
 					for range documents {
 						_, _ = c.Write([]byte("\x31\x04\x00\x01ax"))
 						time.Sleep(50 * time.Millisecond)
 					}
-					if documents == 0 {
+				}
+				if subscribed++; subscribed == 2 {
+					if some(); documents == 0 {
 						continue
 					}
 				}
 				_, _ = c.Write([]byte{0x90, 3, body[0], body[1], 0})
+				if subscribed == 2 {
+					some()
+				}
 			}
 		}
 	}()
@@ -62,13 +67,17 @@ func thin(t *testing.T, documents int) (address string) {
 func TestSubscribingWaitsWhileDocumentsCome(t *testing.T) {
 	t.Parallel()
 	hurried := quick()
-	hurried.ack, hurried.connect = time.Second, 2*time.Second
+	hurried.ack, hurried.connect, hurried.quiet, hurried.settle, hurried.tell = time.Second, 2*time.Second, 2*time.Second, 30*time.Second, time.Second
 	subs := []Sub{{Filter: "a"}, {Filter: "b"}}
-	var heard atomic.Int64
-	o := Options{Subs: subs, Handle: func(Message) { heard.Add(1) }, timing: hurried}
-	err := With(ctxFor(t), Config{Broker: "tcp://" + thin(t, 70)}, o, func(context.Context, *Link) error { return nil })
-	if err != nil || heard.Load() != 70 {
-		t.Errorf("%v after %d documents", err, heard.Load())
+	var heard, told atomic.Int64
+	o := Options{Subs: subs, Handle: func(Message) { heard.Add(1) }, timing: hurried, Notice: func(s string) {
+		if strings.HasSuffix(s, "documents have come, and more do") {
+			told.Add(1)
+		}
+	}}
+	err := With(ctxFor(t), Config{Broker: "tcp://" + thin(t, 70)}, o, func(ctx context.Context, l *Link) error { return l.Settle(ctx) })
+	if err != nil || heard.Load() != 140 || told.Load() == 0 {
+		t.Errorf("%v after %d documents, told %d times", err, heard.Load(), told.Load())
 	}
 	err = With(ctxFor(t), Config{Broker: "tcp://" + thin(t, 0)}, o, func(context.Context, *Link) error { return nil })
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "subscribe b: no answer in time") {

@@ -41,11 +41,12 @@ type Sub struct {
 type timing struct {
 	connect, ack, echo time.Duration
 	quiet, settle      time.Duration // no retained message for so long: all were sent; at most
+	tell               time.Duration // that they still come
 	retry              backoff.Backoff
 }
 
 func defaultTiming() timing {
-	return timing{connect: 15 * time.Second, ack: 15 * time.Second, echo: 5 * time.Second, quiet: 500 * time.Millisecond, settle: 15 * time.Second,
+	return timing{connect: 15 * time.Second, ack: 15 * time.Second, echo: 5 * time.Second, quiet: 500 * time.Millisecond, settle: 2 * time.Minute, tell: 5 * time.Second,
 		retry: backoff.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}}
 }
 
@@ -63,6 +64,7 @@ type Link struct {
 	gen     int                  // connections so far
 	echoes  map[string][]waiting // by topic
 	last    time.Time            // when a retained message came
+	kept    int                  // retained messages that came
 	notice  func(string)
 }
 
@@ -283,6 +285,7 @@ func (l *Link) received(m paho.Message) {
 	defer l.mu.Unlock()
 	if m.Retained() {
 		l.last = time.Now()
+		l.kept++
 	}
 	for _, w := range l.echoes[m.Topic()] {
 		if bytes.Equal(w.payload, m.Payload()) {
@@ -297,13 +300,17 @@ func (l *Link) received(m paho.Message) {
 
 // Settle returns when no retained message has come for a while: what the broker had kept is here then. MQTT 3.1.1 has no word for "that was all".
 func (l *Link) Settle(ctx context.Context) error {
-	end := time.Now().Add(l.timing.settle)
+	end, tell := time.Now().Add(l.timing.settle), time.Now().Add(l.timing.tell)
 	for {
 		l.mu.Lock()
-		left := l.timing.quiet - time.Since(l.last)
+		left, kept := l.timing.quiet-time.Since(l.last), l.kept
 		l.mu.Unlock()
 		if left <= 0 || time.Now().After(end) {
 			return nil
+		}
+		if time.Now().After(tell) {
+			l.say(fmt.Sprintf("%d documents have come, and more do", kept))
+			tell = time.Now().Add(l.timing.tell)
 		}
 		select {
 		case <-time.After(left):

@@ -57,3 +57,35 @@ cameras:
 		t.Error(err)
 	}
 }
+
+// What could be opened nowhere is a fault of the configuration, told with its place, its value and what is expected.
+func TestCamerasThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		source, more string
+		line         int
+		want         string
+	}{
+		{"testcard:", "size: 99999x99999", 4, "cameras[0].size: 99999x99999: testcard: width 99999 is not between 16 and 8192"},
+		{"usb:X", "size: 99999x99999", 4, "cameras[0].size: 99999x99999: 99999×99999 pixels are more than the limits of 100 megapixels and 65535 pixels a side"},
+		{"pictures:/x?lop=true", "fps: 1", 3, `cameras[0].source: source "pictures:/x?lop=true": unknown option "lop" (known: loop)`},
+		{"file:/x?loop=maybe", "fps: 1", 3, `cameras[0].source: option loop of a file: source is "maybe": write true or false`},
+		{"testcard:?foo=1", "fps: 1", 3, `unknown option "foo" (known: width, height, fps)`},
+		{"v4l2:/dev/video0?x=1", "fps: 1", 3, `takes no options, got "x"`},
+		{"http:///x", "fps: 1", 3, "cameras[0].source: http:///x: the URL has no host"},
+		{"http://h:99999/x", "fps: 1", 3, "cameras[0].source: http://h:99999/x: the URL's port is not between 1 and 65535"},
+		{"http://h h/x", "fps: 1", 3, "cameras[0].source: http://h h/x: the URL has no host, or a character in it needs %-encoding"},
+		{"rtsp://u:geheim@h:0/x?token=geheim", "fps: 1", 3, "cameras[0].source: rtsp://h:0/x?…: the URL's port"},
+		{"file:rtsp://u:geheim@h/x?loop=maybe&token=geheim", "fps: 1", 3, "unknown option"},
+	} {
+		_, err := Load(write(t, "cameras:\n  - name: a\n    source: \""+c.source+"\"\n    "+c.more+"\n"), nil)
+		var bad *ConfigError
+		if !errors.As(err, &bad) || !strings.Contains(bad.What, c.want) || bad.Line != c.line {
+			t.Errorf("%s %s: %+v, want line %d and %s", c.source, c.more, err, c.line, c.want)
+			continue
+		}
+		if strings.Contains(bad.Error()+bad.Excerpt, "geheim") {
+			t.Errorf("%s: a password in %v\n%s", c.source, bad, bad.Excerpt)
+		}
+	}
+}

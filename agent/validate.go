@@ -83,10 +83,24 @@ func (c *Config) checkCameras() error {
 		case cam.Stall < 100*time.Millisecond || cam.Stall > time.Hour:
 			return problem(at+"stall", "%v, expected 100ms to 1h", cam.Stall)
 		}
+		if err := cam.checkOpening(at); err != nil {
+			return err
+		}
 		if err := cam.checkPicture(at); err != nil {
 			return err
 		}
 		seen[cam.Name] = true
+	}
+	return nil
+}
+
+// checkOpening wants what opening wants, of whoever opens it.
+func (c *Camera) checkOpening(at string) error {
+	if err := camera.CheckSource(c.Source); err != nil {
+		return problem(at+"source", "%s", redactURL(err.Error()))
+	}
+	if err := camera.CheckSize(c.Source, c.Size.Width, c.Size.Height); err != nil {
+		return problem(at+"size", "%dx%d: %s", c.Size.Width, c.Size.Height, err)
 	}
 	return nil
 }

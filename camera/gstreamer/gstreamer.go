@@ -65,8 +65,9 @@ const sink = " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-b
 
 // preset is the pipeline for a board camera: the first, one by number, or one by its sensor's name.
 func (s System) preset(which string, o camera.Options) (string, error) {
-	if !plain.MatchString(which) {
-		return "", errors.New("expected csi:, csi:0, csi:1 or the name of a sensor such as csi:imx708")
+	which, err := camera.ParseBoard("csi:" + which)
+	if err != nil {
+		return "", err
 	}
 	size := ""
 	if o.Width > 0 && o.Height > 0 {
@@ -98,9 +99,6 @@ func (s System) preset(which string, o camera.Options) (string, error) {
 		return "", fmt.Errorf("the board %q is neither a Raspberry Pi nor a Jetson: write its pipeline as gstreamer:… %w", board, errors.ErrUnsupported)
 	}
 }
-
-// plain is what may stand in a pipeline between quotes.
-var plain = regexp.MustCompile(`^[A-Za-z0-9@/_.,:+-]*$`)
 
 // rate is the sensor's: 30 a second, which every sensor has, unless more are wanted. Fewer would only make frames older.
 func rate(fps float64) string { return fmt.Sprintf("%d/1", max(30, int(fps+0.999))) }

@@ -27,9 +27,9 @@ const maxPassword = 4 << 10
 // credentials takes the password from its file, anew at each opening so that a changed one needs no restart; without a user in the
 // configuration those of the URL count. The URL comes back without them.
 func credentials(o camera.Options) (login, *url.URL, error) {
-	u, err := url.Parse(o.Source)
-	if err != nil || u.Hostname() == "" {
-		return login{}, nil, fmt.Errorf("%s: the URL has no host, or a character in it needs %%-encoding", camera.Redact(o.Source))
+	u, err := camera.ParseURL(o.Source)
+	if err != nil {
+		return login{}, nil, err
 	}
 	var l login
 	if u.User != nil {

@@ -108,27 +108,23 @@ func openPipeline(o camera.Options) (camera.Device, error) {
 }
 
 func openFile(o camera.Options) (camera.Device, error) {
-	a, err := camera.ParseAddress(o.Source, "loop")
+	path, loop, err := camera.ParseRecording(o.Source)
 	if err != nil {
 		return nil, err
 	}
-	loop, err := a.Flag("loop")
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(a.Path)
+	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("file: no such video file: %s: %w", a.Path, fs.ErrNotExist)
+		return nil, fmt.Errorf("file: no such video file: %s: %w", path, fs.ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("file: %w", err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("file: %s is not a regular file (a folder of pictures is pictures:%s)", a.Path, a.Path)
+		return nil, fmt.Errorf("file: %s is not a regular file (a folder of pictures is pictures:%s)", path, path)
 	}
 	again := func() (*gocv.VideoCapture, error) {
-		vc, err := openFFmpeg("file:"+a.Path, o)
+		vc, err := openFFmpeg("file:"+path, o)
 		if err != nil {
-			return nil, fmt.Errorf("file: %s is not a video that can be decoded", a.Path)
+			return nil, fmt.Errorf("file: %s is not a video that can be decoded", path)
 		}
 		return vc, nil
 	}
@@ -137,7 +133,7 @@ func openFile(o camera.Options) (camera.Device, error) {
 		return nil, err
 	}
 	c := &capture{vc: vc}
-	c.what, c.recorded, c.clock = "file: "+a.Path, true, true
+	c.what, c.recorded, c.clock = "file: "+path, true, true
 	c.total = int(vc.Get(gocv.VideoCaptureFrameCount))
 	if loop {
 		c.again = again

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -19,46 +18,13 @@ type card struct {
 }
 
 func openCard(o camera.Options) (camera.Device, error) {
-	a, err := camera.ParseAddress(o.Source, "width", "height", "fps")
+	a, err := camera.ParseCard(o.Source, o.Width, o.Height)
 	if err != nil {
 		return nil, err
 	}
-	if a.Path != "" {
-		return nil, fmt.Errorf("testcard: takes no path, got %q", a.Path)
-	}
-	width, err := number(a, "width", o.Width, 640, 16, 8192)
-	if err != nil {
-		return nil, err
-	}
-	height, err := number(a, "height", o.Height, 480, 16, 8192)
-	if err != nil {
-		return nil, err
-	}
-	fps, err := number(a, "fps", 0, 25, 1, 1000)
-	if err != nil {
-		return nil, err
-	}
-	c := &card{width: width, height: height, period: time.Second / time.Duration(fps), bars: make([]byte, 3*width*height)}
+	c := &card{width: a.Width, height: a.Height, period: time.Second / time.Duration(a.FPS), bars: make([]byte, 3*a.Width*a.Height)}
 	c.paintBars()
 	return c, nil
-}
-
-// number reads a whole number from the query, else takes wanted, else standard.
-func number(a camera.Address, key string, wanted, standard, least, most int) (int, error) {
-	n := wanted
-	if s := a.Query.Get(key); s != "" {
-		v, err := strconv.Atoi(s)
-		if err != nil {
-			return 0, fmt.Errorf("testcard: %s %q is not a whole number", key, s)
-		}
-		n = v
-	} else if wanted == 0 {
-		n = standard
-	}
-	if n < least || n > most {
-		return 0, fmt.Errorf("testcard: %s %d is not between %d and %d", key, n, least, most)
-	}
-	return n, nil
 }
 
 func (c *card) paintBars() {

@@ -15,12 +15,8 @@ import (
 	"heron/camera"
 )
 
-// Limits of a picture file; what exceeds them is refused before any pixel is decoded.
-const (
-	MaxFileBytes = 64 << 20
-	MaxPixels    = 100_000_000
-	maxSide      = 65535
-)
+// MaxFileBytes is the limit of a picture file; what exceeds it, or camera.MaxPixels, is refused before any pixel is decoded.
+const MaxFileBytes = 64 << 20
 
 // Files reads picture files: jpg, png, bmp, gif (first frame), turned as a JPEG's EXIF orientation says. The zero value uses
 // Go's decoders.
@@ -48,8 +44,11 @@ func (p Files) decode(data []byte, f *camera.Frame) error {
 		return err
 	case w <= 0 || h <= 0:
 		return fmt.Errorf("damaged %s header: its width or height is zero or below", format)
-	case w > maxSide || h > maxSide || int64(w)*int64(h) > MaxPixels:
-		return fmt.Errorf("%d×%d pixels are more than the limits of %d megapixels and %d pixels a side", w, h, MaxPixels/1_000_000, maxSide)
+	}
+	if err := camera.CheckPixels(w, h); err != nil {
+		return err
+	}
+	switch {
 	case p.Decode == nil || format == "gif": // OpenCV reads no gif before 4.11
 		return Decode(data, f)
 	case format == "jpeg" && cutShort(data): // OpenCV makes grey of what is missing, and Go's decoder says it

@@ -24,15 +24,11 @@ type pictures struct {
 }
 
 func openPictures(o camera.Options, files Files) (camera.Device, error) {
-	a, err := camera.ParseAddress(o.Source, "loop")
+	path, loop, err := camera.ParseRecording(o.Source)
 	if err != nil {
 		return nil, err
 	}
-	loop, err := a.Flag("loop")
-	if err != nil {
-		return nil, err
-	}
-	paths, err := list(a.Path)
+	paths, err := list(path)
 	if err != nil {
 		return nil, err
 	}
@@ -41,9 +37,6 @@ func openPictures(o camera.Options, files Files) (camera.Device, error) {
 
 // list names the pictures of a folder, sorted, or the one file that path is.
 func list(path string) ([]string, error) {
-	if path == "" {
-		return nil, errors.New("pictures: no folder given: write pictures:/folder or pictures:/folder/one.jpg")
-	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

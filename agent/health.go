@@ -3,9 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"heron/agent/board"
@@ -109,7 +107,7 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 	case s.State == "reopening" || s.State == "opening" && s.Errors > 0:
 		add("camera-failing", "critical", nextForCamera(cam, s.LastError), "camera %s: %s", cam.Name, redactURL(s.LastError))
 	case s.FrameAge > cam.Stall.Seconds():
-		add("camera-stale", "critical", "check its cable, power and address: "+redactSource(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
+		add("camera-stale", "critical", nextForSilent(cam.Source), "camera %s: no new frame for %.0f s", cam.Name, s.FrameAge)
 	case f.now.Sub(f.reopened[cam.Name]) < grace && f.relapses[cam.Name] >= relapses:
 		add("camera-failing", "critical", nextForCamera(cam, s.LastError), "camera %s is opened anew again and again%s", cam.Name, after(": ", redactURL(s.LastError)))
 	case f.now.Sub(f.reopened[cam.Name]) < grace:
@@ -126,19 +124,6 @@ func assessCamera(f facts, cam Camera) (reasons []reason, working bool) {
 		return reasons, false
 	}
 	return reasons, s.State == "running" && s.FrameAge >= 0 && s.FrameAge <= cam.Stall.Seconds()
-}
-
-// answered are the words of a network camera that is there and refuses: its cable and power are not at fault.
-var answered = regexp.MustCompile(`\b40[134]: |the (server|camera) answers|what comes|certificate|login|sends on|picture changes`)
-
-func nextForCamera(cam Camera, said string) string {
-	if answered.MatchString(said) {
-		return "it answers, so cable and power are good; heron camera test " + cam.Name + " says what to do"
-	}
-	if kind, path, _ := strings.Cut(cam.Source, ":"); kind == "file" || kind == "pictures" {
-		return "correct the path, or put there what this user can read: " + path
-	}
-	return "check its cable, power and address: " + redactSource(cam.Source)
 }
 
 // classified says whether a loaded model looks at this camera.

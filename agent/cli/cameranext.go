@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"heron/agent"
 	"heron/camera"
 )
 
@@ -15,9 +16,7 @@ var localHints = []hint{
 	{"in use by", "stop what uses it; when that is Heron itself: systemctl stop heron, or look at its page"},
 	{"permission", "run this as root, or as a user of the group video"},
 	{"without OpenCV", "use a heron-vision that was built with OpenCV: make build"},
-	{"element", "install the named package and try again"},
 	{"no such folder or file|no such video file", "correct the path in source"},
-	{"can be decoded", "see what is in it: ffprobe FILE; make it anew if it is damaged, or another format of it: ffmpeg -i FILE -c:v libx264 NEW.mp4"},
 	{"another driver|no driver", "write one of usb:, v4l2:, csi:, rtsp://, http://, snapshot+http://, gstreamer:, file:, pictures:, testcard:"},
 	{"no camera connector|neither a Raspberry", "name the camera as usb:, rtsp:// or gstreamer:"},
 	{"no camera|no device|no sensor|is gone", "plug it in; heron camera list shows what is attached"},
@@ -60,6 +59,9 @@ var addresses = regexp.MustCompile(`[a-z+]+://\S+`)
 
 // cameraNext is the next step after what a driver said of this source. Addresses in it are not looked at: a port may be 40123 and a host called silent.
 func cameraNext(source, said string) string {
+	if next := agent.NextForLocal(source, said); next != "" {
+		return next
+	}
 	hints := localHints
 	if overNetwork(source) {
 		hints = networkHints

@@ -26,7 +26,9 @@ func TestCameraNext(t *testing.T) {
 		{"snapshot+https://h/", "read: https://h/: the camera's certificate is not trusted: add its authority", "openssl"},
 		{"snapshot+http://h:8404/", "read: http://h:8404/: connection refused", "ping"},
 		{"usb:ABC", "v4l2: /dev/video0 is in use by another program", "stop what uses it"},
-		{"csi:", "GStreamer has no element libcamerasrc: install gstreamer1.0-libcamera", "install"},
+		{"csi:", "GStreamer has no element libcamerasrc: install gstreamer1.0-libcamera", "install gstreamer1.0-libcamera"},
+		{"gstreamer:x ! y", "GStreamer has no element h264parse: install gstreamer1.0-plugins-bad", "install gstreamer1.0-plugins-bad, or correct the pipeline"},
+		{"gstreamer:x ! y", "gstreamer: the pipeline does not start: an element is missing or the source does not answer", "correct the pipeline"},
 		{"v4l2:/dev/video0", "v4l2: /dev/video0 gives no pictures", "heron camera list"},
 		{"file:/x.mp4", "open: file: /x.mp4 is not a video that can be decoded", "ffprobe"},
 	} {

@@ -53,6 +53,14 @@ type Lossless interface {
 // a broken picture in a folder.)
 var ErrTemporary = errors.New("temporary read failure")
 
+// ErrDamaged is an ErrTemporary of a frame that came and could not be decoded: it is counted.
+var ErrDamaged error = damaged{}
+
+type damaged struct{}
+
+func (damaged) Error() string        { return ErrTemporary.Error() }
+func (damaged) Is(target error) bool { return target == ErrTemporary }
+
 // Options say which camera to open and how.
 type Options struct {
 	Name          string        // the camera's name in the configuration

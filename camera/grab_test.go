@@ -2,6 +2,7 @@ package camera
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,65 @@ func TestGrabberDecodesWhatIsWanted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What came and cannot be decoded is no frame: it is counted by itself, whichever way the camera hands it over.
+func TestDamagedFramesAreNoFrames(t *testing.T) {
+	for name, c := range map[string]struct {
+		grabs   bool
+		err     error // of every second frame
+		damaged uint64
+	}{
+		"whole, undecoded":             {true, nil, 0},
+		"damaged, undecoded":           {true, ErrDamaged, 20},
+		"of another kind, undecoded":   {true, fmt.Errorf("no JPEG: %w", ErrTemporary), 20},
+		"damaged, decoded by a driver": {false, fmt.Errorf("x.jpg: %w", ErrDamaged), 20},
+		"nothing came":                 {false, ErrTemporary, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := 0
+				second := func() error {
+					if n++; n%2 == 0 {
+						return c.err
+					}
+					return nil
+				}
+				d := dev(&fake{interval: 10 * time.Millisecond, onRead: func(int, *Frame) error { return second() }})
+				if c.grabs {
+					d = dev(&spoilt{grabber{fake: fake{interval: 10 * time.Millisecond}}, second})
+				}
+				s, ctx, stop := start(t, 0, d)
+				for range 21 {
+					f, err := s.Next(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.Release(f)
+				}
+				st := s.Stats()
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				if st.Read != 21 || st.Damaged != c.damaged || st.Reopened > 0 || st.Dropped > 0 {
+					t.Errorf("%+v, want 21 frames and %d damaged", st, c.damaged)
+				}
+			})
+		})
+	}
+}
+
+// spoilt is a grabber that cannot decode each frame.
+type spoilt struct {
+	grabber
+	fails func() error
+}
+
+func (d *spoilt) Read(f *Frame) error {
+	if err := d.fails(); err != nil {
+		return err
+	}
+	return d.grabber.Read(f)
 }
 
 // V8: cameras at 1 and 240 frames a second, and bursts: bounded, dropped frames counted.

@@ -105,7 +105,7 @@ func (s *Source) one(ctx context.Context, d Device, lossless bool) error {
 		err = f.check()
 	}
 	if err != nil {
-		s.discard(f)
+		s.discard(f, grabs || errors.Is(err, ErrDamaged))
 		return err
 	}
 	if s.view.needed {
@@ -122,7 +122,7 @@ func (s *Source) one(ctx context.Context, d Device, lossless bool) error {
 	return nil
 }
 
-// arrived counts a frame and says whether one that is still undecoded is worth decoding.
+// arrived notes that a frame came and says whether one that is still undecoded is worth decoding.
 func (s *Source) arrived(at time.Time) (wanted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,6 +133,7 @@ func (s *Source) arrived(at time.Time) (wanted bool) {
 
 func (s *Source) dropped() {
 	s.mu.Lock()
+	s.stats.read++
 	s.stats.dropped++
 	s.mu.Unlock()
 }
@@ -143,9 +144,13 @@ func (s *Source) decoded(cost time.Duration) {
 	s.mu.Unlock()
 }
 
-func (s *Source) discard(f *Frame) {
+// discard takes back the buffer of a frame that is none; damaged says that one came.
+func (s *Source) discard(f *Frame, damaged bool) {
 	s.mu.Lock()
 	s.recycle(f)
+	if damaged {
+		s.stats.damaged++
+	}
 	s.mu.Unlock()
 }
 
@@ -153,6 +158,7 @@ func (s *Source) discard(f *Frame) {
 func (s *Source) publish(ctx context.Context, f *Frame, lossless bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stats.read++
 	f.Seq = s.stats.read
 	s.stats.frame(f, lossless)
 	for lossless && s.ready != nil && ctx.Err() == nil {

@@ -25,7 +25,8 @@ type Stats struct {
 
 	Width, Height int // of the newest decoded frame
 
-	Read       uint64 // frames that arrived
+	Read       uint64 // frames that arrived; what could not be decoded is none
+	Damaged    uint64 // … and was this many
 	Dropped    uint64 // frames, decoded or not, replaced by a newer one before anybody looked: the one place where frames are lost
 	Reopened   uint64 // tries to open the device anew after a failure
 	Errors     uint64 // failures to open, read or close
@@ -48,6 +49,7 @@ type progress struct {
 	device        time.Duration // the driver's last timestamp
 	deviceAt      time.Time     // … and when it came
 	read, dropped uint64
+	damaged       uint64
 	reopened      uint64
 	errors, jumps uint64
 	lastError     string
@@ -61,7 +63,7 @@ func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.stats
-	out := Stats{State: p.state, Live: p.live, FrameAge: -1, Width: p.width, Height: p.height, Read: p.read, Dropped: p.dropped,
+	out := Stats{State: p.state, Live: p.live, FrameAge: -1, Width: p.width, Height: p.height, Read: p.read, Dropped: p.dropped, Damaged: p.damaged,
 		Reopened: p.reopened, Errors: p.errors, ClockJumps: p.jumps, LastError: p.lastError, Jitter: p.jitter}
 	if p.holding {
 		out.FrameAge = 0
@@ -136,7 +138,6 @@ func (p *progress) arrived(at time.Time) {
 		p.lastInterval = interval
 	}
 	p.state = Running
-	p.read++
 	p.newest = at
 }
 

@@ -221,6 +221,6 @@ func (c *cam) stats() CameraStats {
 	}
 	out.Width, out.Height, out.Read, out.Dropped, out.Jitter = st.Width, st.Height, st.Read, st.Dropped, st.Jitter.Seconds()
 	out.Reopened, out.Errors, out.LastError, out.Live = st.Reopened, st.Errors, cleanText(st.LastError), st.Live
-	out.ClockJumps = st.ClockJumps
+	out.ClockJumps, out.Damaged = st.ClockJumps, st.Damaged
 	return out
 }

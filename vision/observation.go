@@ -77,6 +77,7 @@ type CameraStats struct {
 	Width      int     `json:"width"`
 	Height     int     `json:"height"`
 	Read       uint64  `json:"read"`    // frames read
+	Damaged    uint64  `json:"damaged"` // frames that came and could not be decoded; Read has none of them
 	Dropped    uint64  `json:"dropped"` // frames replaced by a newer one before anybody looked: the one place where frames are lost
 	Jitter     float64 `json:"jitter"`  // seconds by which the time between two frames differs from that before, on average
 	Inferred   uint64  `json:"inferred"`

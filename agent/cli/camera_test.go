@@ -84,6 +84,38 @@ func TestCameraTestOfWhatEnds(t *testing.T) {
 	}
 }
 
+// TestCameraTestTellsWhatIsDamaged: what could not be decoded is told, and is no frame.
+func TestCameraTestTellsWhatIsDamaged(t *testing.T) {
+	f := newField(t, "", "testcard:")
+	m := image.NewGray(image.Rect(0, 0, 64, 48))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * i % 251)
+	}
+	f.picture(t, "mixed/1.png", m)
+	dir := filepath.Join(f.dir, "pictures", "mixed")
+	for _, name := range []string{"2.jpg", "3.jpg", "4.jpg", "5.jpg"} { // more than the failures after which a camera is given up
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("no picture"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, msg, _ := heron(t, "camera", "test", "pictures:"+dir, "--vision", os.Args[0], "--for", "1s", "--save", filepath.Join(f.dir, "x.jpg"), "--json")
+	var r cameraReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Frames == 0 || r.Damaged < 4 || !strings.Contains(r.Note, "(skipped)") {
+		t.Errorf("%v: %s%s", err, out, msg)
+	}
+	if err := os.Remove(filepath.Join(dir, "1.png")); err != nil {
+		t.Fatal(err)
+	}
+	if out, msg, _ := heron(t, "camera", "test", "pictures:"+dir, "--vision", os.Args[0], "--save", filepath.Join(f.dir, "x.jpg")); !strings.Contains(out, "frames came, and none could be decoded: ") {
+		t.Errorf("%s%s", out, msg)
+	}
+	for damaged, want := range map[uint64]string{0: "1 replaced by newer ones\n", 7: "1 replaced by newer ones; 7 more could not be decoded\n"} {
+		if text := cameraText(cameraReport{FirstMS: 1, Dropped: 1, Damaged: damaged}); !strings.Contains(text, want) {
+			t.Errorf("%s, want %q", text, want)
+		}
+	}
+}
+
 func TestCameraTestNamesWhatIsWrong(t *testing.T) {
 	f := newField(t, "", "testcard:")
 	f.picture(t, "dark/1.png", image.NewGray(image.Rect(0, 0, 64, 48)))

@@ -38,6 +38,7 @@ type cameraReport struct {
 	Width    int             `json:"width"`
 	Height   int             `json:"height"`
 	Dropped  uint64          `json:"dropped"` // replaced by newer ones before anybody looked, as it must be
+	Damaged  uint64          `json:"damaged"` // came and could not be decoded; frames and fps have none of them
 	Reopened uint64          `json:"reopened"`
 	Facts    []string        `json:"facts,omitempty"`
 	Saved    string          `json:"saved,omitempty"`
@@ -174,7 +175,7 @@ func (t *cameraTrial) first(ctx context.Context) bool {
 			t.report.FirstMS = math.Round(float64(time.Since(began).Milliseconds()))
 			return true
 		}
-		if ok && s.Errors >= 3 { // said the same thing three times, with a pause between
+		if ok && (s.Errors >= s.Damaged+3 || s.Damaged > 0 && s.Reopened >= 3) { // said the same thing three times, with a pause between
 			break
 		}
 		if c := t.client.Stats(); c.Restarts > 0 && !ok {
@@ -185,8 +186,11 @@ func (t *cameraTrial) first(ctx context.Context) bool {
 		time.Sleep(cameraPoll)
 	}
 	s, _ := t.stats()
+	t.report.Damaged = s.Damaged
 	c := t.client.Stats()
 	switch {
+	case s.Damaged > 0:
+		t.report.problem(fmt.Sprintf("%d frames came, and none could be decoded: %s", s.Damaged, s.LastError), cameraNext(t.cam.Source, s.LastError))
 	case s.LastError != "":
 		t.report.problem(s.LastError, cameraNext(t.cam.Source, s.LastError))
 	case c.Restarts > 0:
@@ -228,6 +232,7 @@ func (t *cameraTrial) measure(ctx context.Context) {
 	if end, ok := t.stats(); ok {
 		last = end
 	}
+	r.Damaged = last.Damaged
 	r.Width, r.Height, r.Dropped, r.Reopened = last.Width, last.Height, last.Dropped, last.Reopened
 	switch {
 	case last.Reopened > 0 || last.State == string(camera.Reopening):
@@ -301,7 +306,11 @@ func (t *cameraTrial) judge() {
 	s, _ := t.stats()
 	ended := t.client.Stats().State == vision.StateEnded
 	if s.Live && !ended && t.cam.FPS > 0 && r.FPS < 0.8*t.cam.FPS {
-		r.problem(fmt.Sprintf("it gives %.1f frames a second, and %v are wanted", r.FPS, t.cam.FPS), "ask for a smaller size, give it more light, or set fps to what it can do")
+		next := "ask for a smaller size, give it more light, or set fps to what it can do"
+		if r.Damaged > 0 {
+			next = cameraNext(t.cam.Source, s.LastError)
+		}
+		r.problem(fmt.Sprintf("it gives %.1f frames a second, and %v are wanted", r.FPS, t.cam.FPS), next)
 	}
 }
 
@@ -320,11 +329,18 @@ func (a *app) printCameraReport(r cameraReport) error {
 	return nil
 }
 
+func damagedText(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d more could not be decoded", n)
+}
+
 func cameraText(r cameraReport) string {
 	var b strings.Builder
 	if r.FirstMS > 0 {
-		fmt.Fprintf(&b, "%s (%s): %d×%d, %.1f frames a second (%d in %.1f s), jitter %.1f ms, first frame after %.1f s, %d replaced by newer ones\n",
-			r.Camera, r.Source, r.Width, r.Height, r.FPS, r.Frames, r.Seconds, r.JitterMS, r.FirstMS/1000, r.Dropped)
+		fmt.Fprintf(&b, "%s (%s): %d×%d, %.1f frames a second (%d in %.1f s), jitter %.1f ms, first frame after %.1f s, %d replaced by newer ones%s\n",
+			r.Camera, r.Source, r.Width, r.Height, r.FPS, r.Frames, r.Seconds, r.JitterMS, r.FirstMS/1000, r.Dropped, damagedText(r.Damaged))
 	}
 	if r.Saved != "" {
 		fmt.Fprintf(&b, "picture: %s\n", r.Saved)

@@ -242,14 +242,14 @@ func (e *ending) decoded(what string, data []byte, f *camera.Frame, decode Decod
 		return passing{fmt.Errorf("%s: what comes (%s, %d bytes) is no JPEG", what, kind, len(data))}
 	}
 	if e.brokeOff(data) {
-		return fmt.Errorf("%s: damaged JPEG of %d bytes (it broke off): %w", what, len(data), camera.ErrTemporary)
+		return fmt.Errorf("%s: damaged JPEG of %d bytes (it broke off): %w", what, len(data), camera.ErrDamaged)
 	}
 	var err error
 	if f.Width, f.Height, err = jpegSize(data); err == nil {
 		err = decode(data, f)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: damaged JPEG of %d bytes (%v): %w", what, len(data), err, camera.ErrTemporary)
+		return fmt.Errorf("%s: damaged JPEG of %d bytes (%v): %w", what, len(data), err, camera.ErrDamaged)
 	}
 	return nil
 }

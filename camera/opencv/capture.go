@@ -133,7 +133,7 @@ func (u *undecoded) Read(f *camera.Frame) error {
 		err = decode(f, u.width, u.height, data)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: damaged JPEG of %d bytes: %w", u.what, len(data), camera.ErrTemporary)
+		return fmt.Errorf("%s: damaged JPEG of %d bytes: %w", u.what, len(data), camera.ErrDamaged)
 	}
 	u.note(f)
 	return nil

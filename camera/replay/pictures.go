@@ -92,8 +92,10 @@ func (p *pictures) Read(f *camera.Frame) error {
 // file's io.EOF is not the end of the folder.
 type skipped struct{ broken error }
 
-func (s skipped) Error() string        { return s.broken.Error() + " (skipped)" }
-func (s skipped) Is(target error) bool { return target == camera.ErrTemporary }
+func (s skipped) Error() string { return s.broken.Error() + " (skipped)" }
+func (s skipped) Is(target error) bool {
+	return target == camera.ErrTemporary || target == camera.ErrDamaged
+}
 
 // Lossless says that no picture is passed over.
 func (p *pictures) Lossless() bool { return true }

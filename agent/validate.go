@@ -94,9 +94,9 @@ func (c *Config) checkCameras() error {
 	return nil
 }
 
-// checkOpening wants what opening wants, of whoever opens it.
+// checkOpening wants what opening wants, of whoever opens it. What Effective prints in place of user and password is no fault.
 func (c *Camera) checkOpening(at string) error {
-	if err := camera.CheckSource(c.Source); err != nil {
+	if err := camera.CheckSource(strings.Replace(c.Source, "://…@", "://", 1)); err != nil {
 		return problem(at+"source", "%s", redactURL(err.Error()))
 	}
 	if err := camera.CheckSize(c.Source, c.Size.Width, c.Size.Height); err != nil {

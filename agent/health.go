@@ -191,7 +191,7 @@ func assessUplink(f facts) []reason {
 	u := f.uplink
 	switch {
 	case u.State == "refused":
-		return []reason{{Code: "link-refused", Severity: "critical", Text: "the broker does not let us in" + after(": ", u.Reason), NextStep: cmp.Or(u.NextStep, "check uplink.credentials and the broker's access list")}}
+		return []reason{{Code: "link-refused", Severity: "critical", Text: "the link to the broker is refused" + after(": ", u.Reason), NextStep: cmp.Or(u.NextStep, "check uplink.credentials and the broker's access list")}}
 	case u.State != "online" && f.now.Sub(u.Since) > grace:
 		return []reason{{Code: "link-down", Severity: "warning", Text: "no link to the broker" + after(": ", u.Reason), NextStep: "results are kept and sent later; check the network if this lasts"}}
 	}

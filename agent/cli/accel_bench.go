@@ -86,7 +86,13 @@ func (a *app) accelBench(ctx context.Context, command string, o benchOptions) er
 		}
 		rows = append(rows, row)
 	}
-	return a.printBench(rows)
+	if err := a.printBench(rows); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(rows, func(r benchRow) bool { return r.Frames > 0 }) {
+		return &codedError{exitFailed, fmt.Errorf("no engine could be measured with %s", o.model)}
+	}
+	return nil
 }
 
 // enginesOf lists what the bundle has files for, in its order.

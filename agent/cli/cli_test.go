@@ -89,9 +89,9 @@ func TestOneShotCommandsPromiseNoOtherTry(t *testing.T) {
 		{"classify", "--model", bundle, "--vision", os.Args[0], filepath.Join(f.dir, "pictures/0.png")},
 		{"accel", "bench", "--model", bundle, "--vision", os.Args[0], "--for", "1s"},
 	} {
-		out, msg, _ := heron(t, args...)
-		if said := out + msg; !strings.Contains(said, "took heron-vision down 2 times") || !strings.Contains(said, "use another model") || strings.Contains(said, "tried again") {
-			t.Errorf("%s: %s", args[0], said)
+		out, msg, code := heron(t, args...)
+		if said := out + msg; code != exitFailed || !strings.Contains(said, "took heron-vision down 2 times") || !strings.Contains(said, "use another model") || strings.Contains(said, "tried again") {
+			t.Errorf("%s: exit %d, %s", args[0], code, said)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ type job struct {
 	gained  func() int64               // bytes so far, in all tries; never falls
 	meter   *meter                     // nil: nothing is received that counts
 	waits   func(why error)            // nil, or told why another try follows
-	tries   int                        // in a row without progress
+	most    int                        // tries in a row without progress; 0: what the limits say
+	tries   int                        // … so far
 	marked  int64                      // gained when there was progress last
 	pause   backoff.Backoff            // between tries
 	next    retry                      // the try that follows
@@ -126,7 +128,7 @@ func (j *job) check(ctx context.Context, _ *http.Response, err error) (bool, err
 			return false, errors.Join(j.struck...)
 		}
 		j.at %= len(j.mirrors)
-	case j.tries >= j.c.cfg.Limits.Attempts:
+	case j.tries >= cmp.Or(j.most, j.c.cfg.Limits.Attempts):
 		return false, errors.Join(append(j.struck, fmt.Errorf("%w; %d tries in a row without progress", told, j.tries))...)
 	default:
 		j.next.wait = j.wait(f.after)

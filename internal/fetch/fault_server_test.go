@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -27,7 +28,7 @@ func TestFault_U7_StatusCodes(t *testing.T) {
 		if absent := code == 403 || code == 404 || code == 410; absent != errors.Is(getError(t, c, url), fs.ErrNotExist) {
 			t.Errorf("%d: not there is %v", code, !absent)
 		}
-		if n := len(o.requests()) / 2; n != tries {
+		if n := len(o.requests()) - min(3, tries); n != tries { // the rest are Get's
 			t.Errorf("%d: asked %d times, want %d", code, n, tries)
 		}
 		only(t, r)
@@ -201,6 +202,18 @@ func TestFault_N13_WaitEndsWithTheContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	only(t, r)
+}
+
+// A small file is given up soon, so that people are told why; a large one is not.
+func TestSmallFilesAreGivenUpSoon(t *testing.T) {
+	for _, c := range []struct{ allowed, tries int }{{0, 3}, {2, 2}} {
+		asked := 0
+		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusBadGateway) }))
+		client := client(t, func(conf *Config) { conf.Limits.Attempts = c.allowed }, url)
+		if _, err := client.Get(limit(t), url, 100); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%d tries in a row", c.tries)) || asked != c.tries {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+	}
 }
 
 // A try that brings bytes is no reason to give up; one that drips is.

@@ -48,7 +48,7 @@ type Limits struct {
 	RetryMin      time.Duration // 1 s: the first ceiling of the waits between tries, which doubles
 	RetryMax      time.Duration // 60 s: the last
 	RetryAfterMax time.Duration // 5 min: a server cannot ask for more patience
-	Attempts      int           // 8: tries in a row without 64 KiB of progress
+	Attempts      int           // 8: tries in a row without 64 KiB of progress; of Get at most 3
 }
 
 // Stats count since New. Bytes are those of bodies.

@@ -8,6 +8,9 @@ import (
 	"net/url"
 )
 
+// getTries is few: what keeps a device from the metadata is to be told soon, and who asks for it asks again.
+const getTries = 3
+
 // Get gets a small file, of at most max bytes, into memory. Its content is not verified: it is for metadata that carries signatures.
 // The budget counts it and never holds it up.
 // More than max bytes is ErrSize; an answer that is not the file is a StatusError, which is fs.ErrNotExist too where there is none.
@@ -18,7 +21,7 @@ func (c *Client) Get(ctx context.Context, rawURL string, max int64) ([]byte, err
 	}
 	var got []byte
 	m := &meter{c: c, block: 16 << 10, anyway: true}
-	j := job{c: c, method: http.MethodGet, mirrors: []*url.URL{u}, meter: m, gained: func() int64 { return 0 }}
+	j := job{c: c, method: http.MethodGet, mirrors: []*url.URL{u}, meter: m, gained: func() int64 { return 0 }, most: min(getTries, c.cfg.Limits.Attempts)}
 	j.header = func(http.Header) { m.left = max + 1 }
 	j.handle = func(resp *http.Response) (err error) {
 		if err := j.refused(resp, http.StatusOK); err != nil {

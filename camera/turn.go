@@ -2,7 +2,7 @@ package camera
 
 import "math"
 
-// viewer applies a View to frames. What is kept between frames is one spare buffer: nothing is allocated in steady state.
+// viewer applies a View to frames. What is kept between frames is one spare buffer and where the masks lie: nothing is allocated in steady state.
 type viewer struct {
 	View
 	needed bool // else frames pass untouched

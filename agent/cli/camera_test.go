@@ -67,14 +67,19 @@ func TestCameraTestMeasuresAndSaves(t *testing.T) {
 	}
 }
 
-// TestCameraTestOfWhatEnds: one picture is measured and saved as a camera is, and no word of a program that has ended.
-func TestCameraTestOfWhatEnds(t *testing.T) {
-	f := newField(t, "", "testcard:")
+// textured is a picture with which nothing is wrong.
+func textured() *image.Gray {
 	m := image.NewGray(image.Rect(0, 0, 64, 48))
 	for i := range m.Pix {
 		m.Pix[i] = byte(i * i % 251)
 	}
-	f.picture(t, "one/1.png", m)
+	return m
+}
+
+// TestCameraTestOfWhatEnds: one picture is measured and saved as a camera is, and no word of a program that has ended.
+func TestCameraTestOfWhatEnds(t *testing.T) {
+	f := newField(t, "", "testcard:")
+	f.picture(t, "one/1.png", textured())
 	save := filepath.Join(f.dir, "shot.jpg")
 	source := "pictures:" + f.dir + "/pictures/one"
 	out, msg, code := heron(t, "camera", "test", source, "--vision", os.Args[0], "--for", "500ms", "--save", save, "--json")
@@ -87,11 +92,7 @@ func TestCameraTestOfWhatEnds(t *testing.T) {
 // TestCameraTestTellsWhatIsDamaged: what could not be decoded is told, and is no frame.
 func TestCameraTestTellsWhatIsDamaged(t *testing.T) {
 	f := newField(t, "", "testcard:")
-	m := image.NewGray(image.Rect(0, 0, 64, 48))
-	for i := range m.Pix {
-		m.Pix[i] = byte(i * i % 251)
-	}
-	f.picture(t, "mixed/1.png", m)
+	f.picture(t, "mixed/1.png", textured())
 	dir := filepath.Join(f.dir, "pictures", "mixed")
 	for _, name := range []string{"2.jpg", "3.jpg", "4.jpg", "5.jpg"} { // more than the failures after which a camera is given up
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("no picture"), 0o600); err != nil {

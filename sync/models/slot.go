@@ -70,13 +70,21 @@ type result struct {
 }
 
 func newSlot(m *Manager, name string) *slot {
-	return &slot{m: m, name: name, rec: &record{V: 1}, kicked: make(chan struct{}, 1), retry: backoff.Backoff{Min: m.pace.retryMin, Max: m.pace.retryMax}, vain: backoff.Backoff{Min: m.pace.vainMin, Max: m.pace.vainMax}}
+	s := &slot{m: m, name: name, rec: &record{V: 1}, kicked: make(chan struct{}, 1)}
+	s.pauses()
+	return s
+}
+
+// pauses begins the waits between tries at their shortest.
+func (s *slot) pauses() {
+	p := s.m.pace
+	s.retry, s.vain = backoff.Backoff{Min: p.retryMin, Max: p.retryMax}, backoff.Backoff{Min: p.vainMin, Max: p.vainMax}
 }
 
 // adopt takes a record over. Manager.mu is held.
 func (s *slot) adopt(r *record) {
 	s.rec = r
-	s.retry, s.vain = backoff.Backoff{Min: s.m.pace.retryMin, Max: s.m.pace.retryMax}, backoff.Backoff{Min: s.m.pace.vainMin, Max: s.m.pace.vainMax}
+	s.pauses()
 	if n := r.Next; n != nil {
 		var wait, vain time.Duration
 		for range min(n.Attempts, 12) {
